@@ -1,0 +1,159 @@
+"""The inner loop over all pairs of points, compiled.
+
+B points are compared in blocks of `BLOCK` features; a pair is given up as soon as its distance so
+far exceeds the limit, which for images happens after one or two blocks. Bytes are compared as
+bytes, so every ℓ∞ and ℓ0 block is a few vector instructions.
+
+N points, K blocks, C features per block. The layout is [K, N, C]: the first block of all points
+lies together in memory, and most pairs never touch another.
+"""
+
+from typing import Any
+
+import numba
+import numpy as np
+from numpy.typing import NDArray
+
+from hardball.theory.checks import Array
+
+BLOCK = 64
+LINF, L2, L0 = 0, 1, 2
+
+# How a block is computed for each stored type: (type of one difference, type of a block's sum).
+# A block sum of 64 squared byte differences needs 23 bits.
+_ARITHMETIC: dict[str, tuple[type, type]] = {
+    "uint8": (np.uint8, np.int32),
+    "float32": (np.float64, np.float64),
+    "float64": (np.float64, np.float64),
+}
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _largest(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
+    largest = narrow(0)
+    for c in range(a.size):
+        x, y = narrow(a[c]), narrow(b[c])
+        largest = max(largest, narrow(max(x, y) - min(x, y)))
+    return largest
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _squares(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
+    total = wide(0)
+    for c in range(a.size):
+        difference = wide(wide(a[c]) - wide(b[c]))
+        total = wide(total + wide(difference * difference))
+    return total
+
+
+@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+def _changes(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
+    changed = narrow(0)
+    for c in range(a.size):
+        changed = narrow(changed + narrow(a[c] != b[c]))
+    return changed
+
+
+@numba.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
+def _scan(
+    features: Any,
+    first: Any,
+    top: int,
+    norm: int,
+    cap: Any,
+    shrink: bool,
+    narrow: Any,
+    wide: Any,
+    found: Any,
+    columns: Any,
+    lengths: Any,
+) -> None:
+    """Fill one row of `found`, `columns`, `lengths` for each point top, top+1, …"""
+    blocks, points, _ = features.shape
+    room = columns.shape[1]
+    for row in numba.prange(found.size):
+        i = top + row
+        limit = cap
+        hits = 0
+        for j in range(first[i], points):
+            length = cap - cap  # zero, in the limit's type
+            for k in range(blocks):
+                a = features[k, i]
+                b = features[k, j]
+                if norm == LINF:
+                    length = max(length, length * 0 + _largest(a, b, narrow, wide))
+                elif norm == L2:
+                    length += _squares(a, b, narrow, wide)
+                else:
+                    length += _changes(a, b, narrow, wide)
+                if length > limit:
+                    break
+            if length < limit or (length == limit and not shrink):
+                slot = 0 if shrink else hits
+                if slot < room:
+                    columns[row, slot] = j
+                    lengths[row, slot] = length
+                hits = slot + 1
+                if shrink:
+                    limit = length
+        found[row] = hits
+
+
+def blocked(points: Array) -> Array:
+    """[N, F] → [K, N, C], the most variable features first so that pairs are given up early."""
+    count, width = points.shape
+    order = np.argsort(-points.var(axis=0, dtype=np.float64), kind="stable")
+    blocks = max(1, -(-width // BLOCK))
+    layout = np.zeros((blocks, count, BLOCK), dtype=points.dtype)
+    for k in range(blocks):
+        chosen = order[k * BLOCK : (k + 1) * BLOCK]
+        layout[k, :, : chosen.size] = points[:, chosen]
+    return layout
+
+
+def scan(
+    features: Array,
+    first: Array,
+    rows: range,
+    norm: int,
+    cap: float | int,
+    *,
+    room: int,
+    shrink: bool = False,
+) -> tuple[Array, Array, Array]:
+    """Partners of each point i of `rows` among the points first[i], first[i]+1, … within `cap`.
+
+    Returns (found [R], columns [R, room], lengths [R, room]): how many partners each row has, and
+    as many of them as there is room for, in increasing order. With `shrink` only pairs strictly
+    below `cap` count, and each row keeps just its nearest partner, the first of equals.
+    """
+    whole = features.dtype == np.uint8
+    number = np.int64 if whole else np.float64
+    found = np.zeros(len(rows), dtype=np.int64)
+    columns = np.empty((len(rows), room), dtype=np.int32)
+    lengths = np.empty((len(rows), room), dtype=number)
+    narrow, wide = _ARITHMETIC[features.dtype.name]
+    _scan(
+        features, first, rows.start, norm, number(cap), shrink, narrow, wide,
+        found, columns, lengths,
+    )  # fmt: skip
+    return found, columns, lengths
+
+
+@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+def _match(i: Any, j: Any, free: Any, chosen: Any) -> None:
+    for e in range(i.size):
+        if free[i[e]] and free[j[e]]:
+            free[i[e]] = False
+            free[j[e]] = False
+            chosen[e] = True
+
+
+def match_greedily(i: Array, j: Array, free: Array) -> NDArray[np.int64]:
+    """The pairs [M, 2] taken by going through (i, j) in order and taking each pair that is free.
+
+    `free` [N] is updated in place: taken vertices are no longer free.
+    """
+    chosen = np.zeros(i.size, dtype=np.bool_)
+    _match(i, j, free, chosen)
+    return np.stack([i[chosen], j[chosen]], axis=1).astype(np.int64)
