@@ -1,0 +1,5 @@
+"""`python -m hardball`."""
+
+from hardball.cli import main
+
+main()

@@ -1,0 +1,64 @@
+"""`hardball evaluate`."""
+
+from pathlib import Path
+from typing import Any, Literal
+
+from rich.console import Console
+
+from hardball.recipes import jobs
+from hardball.report.tables import evaluation_table
+
+
+def evaluate(
+    run: Path,
+    *,
+    eps: list[float] | None = None,
+    protocol: str = "quick",
+    attacks: list[str] | None = None,
+    n: int | None = None,
+    seed: int = 0,
+    batch_size: int = 256,
+    data: str | None = None,
+    data_root: Path | None = None,
+    split: Literal["test", "train"] = "test",
+    model: str | None = None,
+    model_args: dict[str, Any] | None = None,
+    norm: str | None = None,
+    device: str = "auto",
+) -> int:
+    """Measure clean and robust accuracy of a run; prints the table and writes evaluation.json.
+
+    Args:
+        run: a run, or a weights file (then name --data and --model).
+        eps: the ε to measure at, e.g. '[0.3, 0.4]'; by default the one trained for.
+        protocol: a named set of attacks: quick, paper, paper-cifar10, strong.
+        attacks: single attacks by name instead, e.g. '[pgd-100, targeted-pgd-20]'.
+        n: number of test images, from the first; all by default.
+        seed: of the attacks' random starts.
+        batch_size: images at a time; changes the speed, not the answer.
+        data: data set, if not the run's own.
+        data_root: where the data is, if not where the run had it.
+        split: the part of the data.
+        model: model of a weights file.
+        model_args: its arguments.
+        norm: linf, l2, l0 or unbounded; the run's own by default.
+        device: auto, cpu or cuda.
+    """
+    found = jobs.measure(
+        run,
+        eps=eps,
+        attacks=attacks,
+        protocol=protocol,
+        n=n,
+        seed=seed,
+        batch_size=batch_size,
+        data=data,
+        data_root=data_root,
+        split=split,
+        model=model,
+        model_args=model_args,
+        norm=norm,
+        device=device,
+    )
+    Console().print(evaluation_table(found, title=run.name))
+    return 0

@@ -1,0 +1,57 @@
+"""Named attacks and named sets of them. The later checklist adds its own set here."""
+
+from collections.abc import Mapping, Sequence
+
+from hardball.attacks import PGD, Attack, Targeted, fgsm
+from hardball.errors import unknown
+
+ATTACKS: dict[str, Attack] = {
+    "fgsm": fgsm(),
+    "pgd-20": PGD(steps=20),
+    "pgd-100": PGD(steps=100),
+    "pgd-100-x10": PGD(steps=100, restarts=10),
+    "pgd-200": PGD(steps=200),
+    "pgd-200-x5": PGD(steps=200, restarts=5),
+    "pgd-margin-100": PGD(steps=100, loss="margin"),
+    "targeted-pgd-20": Targeted(attack=PGD(steps=20)),
+    # the paper's test attacks: 200 signed steps of fixed size, one start
+    "paper-mnist": PGD(steps=200, step_size=0.005),
+    "paper-cifar10": PGD(steps=200, step_size=2 / 255),
+}
+"""name → attack. Without a step size, each step is 2.5·ε/steps."""
+
+PROTOCOLS: dict[str, tuple[str, ...]] = {
+    "quick": ("pgd-20",),
+    "paper": ("paper-mnist",),
+    "paper-cifar10": ("paper-cifar10",),
+    "strong": ("pgd-20", "targeted-pgd-20", "pgd-margin-100", "pgd-100-x10"),
+}
+"""name → names of attacks. `paper` is the MNIST attack of arXiv 2003.13370."""
+
+
+def named(attacks: Sequence[str]) -> Mapping[str, Attack]:
+    """The attacks of these names.
+
+    Raises:
+        UserError: a name that does not exist.
+    """
+    for name in attacks:
+        if name not in ATTACKS:
+            raise unknown("attack", name, ATTACKS)
+    return {name: ATTACKS[name] for name in attacks}
+
+
+def protocol(name: str) -> Mapping[str, Attack]:
+    """The attacks of a protocol.
+
+    Raises:
+        UserError: a name that does not exist.
+    """
+    if name not in PROTOCOLS:
+        raise unknown("protocol", name, PROTOCOLS)
+    return named(PROTOCOLS[name])
+
+
+quick = protocol("quick")
+paper = protocol("paper")
+strong = protocol("strong")

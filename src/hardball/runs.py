@@ -1,0 +1,201 @@
+"""A run: a folder with everything one training made, and what came of it.
+
+config.yaml           what was asked, enough to rebuild the model and to resume
+metrics.csv           one row per epoch (and TensorBoard events)
+weights.safetensors   the last good weights
+outcome.json          how it ended
+state/                the two newest resume points
+evaluation.json       written by `hardball evaluate`
+"""
+
+import fcntl
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+from torch import nn
+
+from hardball import models, storage
+from hardball.errors import UserError
+
+Config = dict[str, Any]
+
+FINISHED, STOPPED, COLLAPSED, NON_FINITE, INTERRUPTED = (
+    "finished",
+    "stopped",
+    "collapsed",
+    "non-finite",
+    "interrupted",
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """How a training ended."""
+
+    status: str
+    """finished; stopped (a sudden increase of the loss: the curriculum asked for more than could be
+    learned); collapsed; non-finite; interrupted (resume it)."""
+    message: str
+    """What happened, at which ε, and what to try."""
+    epochs: int
+    """Epochs completed."""
+    eps: float
+    """ε that the kept weights were trained at."""
+    sample_steps: int
+    """Examples × attack steps: the cost."""
+    seconds: float
+    """Wall time over all parts of the run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """The files of a run, by name."""
+
+    path: Path
+
+    @property
+    def config_file(self) -> Path:
+        return self.path / "config.yaml"
+
+    @property
+    def weights_file(self) -> Path:
+        return self.path / "weights.safetensors"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.path / "metrics.csv"
+
+    @property
+    def outcome_file(self) -> Path:
+        return self.path / "outcome.json"
+
+    @property
+    def evaluation_file(self) -> Path:
+        return self.path / "evaluation.json"
+
+    @property
+    def state(self) -> Path:
+        return self.path / "state"
+
+    def create(self, config: Config) -> None:
+        """Claim the folder for a new run.
+
+        Raises:
+            UserError: it holds a run, or something else, already.
+        """
+        self.refuse_if_taken()
+        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        storage.write_atomically(self.config_file, text.encode())
+
+    def refuse_if_taken(self) -> None:
+        """See `create`: asked early, before anything long is done."""
+        if self.config_file.exists():
+            raise UserError(
+                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose "
+                "another --out"
+            )
+        if self.path.exists() and not self.path.is_dir():
+            raise UserError(f"--out {self.path} is a file; choose a folder")
+
+    def config(self) -> Config:
+        """What was asked of this run.
+
+        Raises:
+            UserError: no run here, or its config is damaged.
+        """
+        if not self.config_file.is_file():
+            raise UserError(
+                f"{self.path} is no run: it has no config.yaml; name a folder that training made"
+            )
+        try:
+            config = yaml.safe_load(storage.read_bytes(self.config_file, "config"))
+        except yaml.YAMLError as error:
+            raise UserError(
+                f"{self.config_file} is damaged: {str(error).splitlines()[0]}; restore it"
+            ) from error
+        if not isinstance(config, dict):
+            raise UserError(f"{self.config_file} is no run's config; restore it")
+        return config
+
+    def outcome(self) -> Outcome | None:
+        """How the run ended; None while it has not."""
+        if not self.outcome_file.exists():
+            return None
+        return Outcome(**json.loads(storage.read_bytes(self.outcome_file, "outcome")))
+
+    def write_outcome(self, outcome: Outcome) -> None:
+        write_json(self.outcome_file, asdict(outcome))
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Only one process trains in a folder.
+
+        Raises:
+            UserError: another one does.
+        """
+        self.state.mkdir(parents=True, exist_ok=True)
+        with (self.state / "lock").open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError as error:
+                raise UserError(
+                    f"another process is training in {self.path}; wait for it, or choose another --out"
+                ) from error
+            yield
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Readable JSON, written atomically."""
+    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
+    storage.write_atomically(path, text.encode())
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Run:
+    """A trained model and where it came from."""
+
+    model: nn.Module
+    config: Config
+    outcome: Outcome | None
+    history: list[dict[str, float]]
+    """One row of metrics per epoch."""
+    folder: RunFolder | None
+
+
+def model_from(config: Config) -> nn.Module:
+    """The architecture a config names, with fresh weights.
+
+    Raises:
+        UserError: the config names none that can be built by name.
+    """
+    spec = config.get("model") or {}
+    if not spec.get("name"):
+        raise UserError(
+            "this run's model was made in Python and has no name to rebuild it by; load its "
+            "weights.safetensors into your own model"
+        )
+    return models.build(spec["name"], spec["shape"], spec["classes"], spec.get("args"))
+
+
+def load_run(path: Path | str) -> Run:
+    """A run's model, in evaluation mode, with its last good weights.
+
+    Raises:
+        UserError: no run there, no weights yet, weights that do not fit.
+    """
+    folder = RunFolder(Path(path))
+    config = folder.config()
+    if not folder.weights_file.exists():
+        raise UserError(
+            f"{folder.path} has no weights yet; let it finish an epoch: --resume {folder.path}"
+        )
+    model = model_from(config)
+    storage.load_weights(model, folder.weights_file)
+    return Run(
+        model=model.eval(), config=config, outcome=folder.outcome(), history=[], folder=folder
+    )

@@ -1,0 +1,164 @@
+"""How ε moves during training: pure functions of progress, so a resume point stores only the step.
+
+A position is (epoch, fraction): epochs counted from 0, fraction ∈ (0, 1] of the epoch done *after* the
+step in question, so the last step of the last ramp epoch has the full ε.
+"""
+
+import math
+from dataclasses import dataclass, replace
+from typing import Literal, Protocol, Self
+
+from hardball.errors import UserError, unknown
+
+
+class Curriculum(Protocol):
+    """What `fit` needs to know."""
+
+    @property
+    def target(self) -> float:
+        """The largest ε."""
+        ...
+
+    @property
+    def total_epochs(self) -> int: ...
+
+    @property
+    def may_stop(self) -> bool:
+        """Stop at a sudden increase of the adversarial loss (see health.sudden_increase)."""
+        ...
+
+    def eps_at(self, epoch: int, fraction: float = 1.0) -> float: ...
+
+    def lasting(self, epochs: int) -> Self:
+        """The same curriculum over another number of epochs."""
+        ...
+
+
+@dataclass(frozen=True)
+class Constant:
+    """Adversarial training at one ε; ε = 0 is standard training. From the weights of a smaller ε it
+    is extended adversarial training."""
+
+    eps: float
+    epochs: int = 30
+
+    def __post_init__(self) -> None:
+        _check_eps("eps", self.eps)
+        _check_epochs("epochs", self.epochs, least=1)
+
+    @property
+    def target(self) -> float:
+        return self.eps
+
+    @property
+    def total_epochs(self) -> int:
+        return self.epochs
+
+    @property
+    def may_stop(self) -> bool:
+        return False
+
+    def eps_at(self, epoch: int, fraction: float = 1.0) -> float:
+        return self.eps
+
+    def lasting(self, epochs: int) -> Self:
+        return replace(self, epochs=epochs)
+
+
+@dataclass(frozen=True)
+class Iterative:
+    """Iterative adversarial training: ε grows from `start` to `target`, then holds.
+
+    Give `increment` (the paper: 0.01 per epoch) or `ramp_epochs`; with neither, the ramp takes 40
+    epochs. The full ε is reached in the last ramp epoch, also where the increment does not divide it.
+    """
+
+    target: float
+    increment: float | None = None
+    """ε added each epoch (linear ramps)."""
+    ramp_epochs: int | None = None
+    """Epochs from `start` to `target`."""
+    hold: int = 0
+    """Epochs at the full ε after the ramp."""
+    start: float = 0.0
+    """ε before the first step."""
+    shape: Literal["linear", "exponential"] = "linear"
+    """Equal additions, or equal factors (then start > 0)."""
+    per: Literal["epoch", "step"] = "epoch"
+    """How often ε moves."""
+    may_stop: bool = True
+    """Stop at a sudden increase of the adversarial loss."""
+
+    def __post_init__(self) -> None:
+        _check_eps("eps", self.target)
+        _check_eps("start", self.start)
+        _check_epochs("hold", self.hold, least=0)
+        if self.shape not in ("linear", "exponential"):
+            raise unknown("ramp shape", self.shape, ("linear", "exponential"))
+        if self.per not in ("epoch", "step"):
+            raise unknown("ramp unit", self.per, ("epoch", "step"))
+        if not self.start < self.target:
+            raise UserError(
+                f"start={self.start:g} of a ramp to eps={self.target:g}; start must be below eps"
+            )
+        if self.increment is not None and self.ramp_epochs is not None:
+            raise UserError(
+                f"increment={self.increment:g} and ramp_epochs={self.ramp_epochs}; give only one of them"
+            )
+        if self.increment is not None and not 0 < self.increment <= self.target:
+            raise UserError(
+                f"increment={self.increment:g}; allowed is above 0 and up to eps={self.target:g}"
+            )
+        if self.ramp_epochs is not None:
+            _check_epochs("ramp_epochs", self.ramp_epochs, least=1)
+        if self.shape == "exponential" and (self.start <= 0 or self.increment is not None):
+            raise UserError(
+                f"an exponential ramp from start={self.start:g} with increment={self.increment}; it needs "
+                "start > 0 and ramp_epochs instead of an increment"
+            )
+
+    @property
+    def ramp_length(self) -> int:
+        """Epochs of the ramp."""
+        if self.increment is not None:
+            # rounded first: 0.4/0.01 is 40.000000000000000x
+            return math.ceil(round((self.target - self.start) / self.increment, 9))
+        return 40 if self.ramp_epochs is None else self.ramp_epochs
+
+    @property
+    def total_epochs(self) -> int:
+        return self.ramp_length + self.hold
+
+    def eps_at(self, epoch: int, fraction: float = 1.0) -> float:
+        done = epoch + (fraction if self.per == "step" else 1.0)
+        if done >= self.ramp_length:
+            return self.target
+        share = done / self.ramp_length
+        if self.increment is not None:
+            eps = self.start + self.increment * done
+        elif self.shape == "exponential":
+            eps = self.start * (self.target / self.start) ** share
+        else:
+            eps = self.start + (self.target - self.start) * share
+        # 0.07, not 0.07000000000000001: ε is shown, stored and compared
+        return min(self.target, round(eps, 12))
+
+    def lasting(self, epochs: int) -> Self:
+        if self.increment is None and self.ramp_epochs is None:
+            return replace(self, ramp_epochs=epochs - self.hold)
+        if epochs < self.ramp_length:
+            raise UserError(
+                f"epochs={epochs} for a ramp of {self.ramp_length} epochs; use {self.ramp_length} or more, "
+                "or a larger increment"
+            )
+        return replace(self, hold=epochs - self.ramp_length)
+
+
+def _check_eps(name: str, eps: float) -> None:
+    if not (eps >= 0 and math.isfinite(eps)):
+        raise UserError(f"{name}={eps}; allowed is a finite number, 0 or more")
+
+
+def _check_epochs(name: str, epochs: int, *, least: int) -> None:
+    if epochs < least:
+        raise UserError(f"{name}={epochs}; allowed is {least} or more")

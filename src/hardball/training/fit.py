@@ -1,0 +1,161 @@
+"""Adversarial training along a curriculum: min_θ Σ max_{x' ∈ ball ∩ box} ℓ(f_θ(x'), y).
+
+Everything random is a function of (seed, epoch, step), and ε of progress, so a resume point holds
+only tensors and counters and a resumed run repeats the uninterrupted one bit for bit (on the CPU,
+with the same number of threads and processes).
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import nn
+
+from hardball import storage
+from hardball._version import __version__
+from hardball.data import Dataset, split_validation
+from hardball.errors import UserError
+from hardball.runs import Config, Run, RunFolder
+from hardball.training.curriculum import Curriculum
+from hardball.training.settings import Settings
+from hardball.training.trainer import Trainer
+
+# where and how fast, not what: a run may be resumed with others
+MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "precision", "save_minutes")
+
+
+def fit(
+    model: nn.Module,
+    data: Dataset,
+    *,
+    curriculum: Curriculum,
+    epochs: int | None = None,
+    settings: Settings | None = None,
+    validation: Dataset | None = None,
+    out: Path | str | None = None,
+    resume: bool = False,
+    about: Mapping[str, Any] | None = None,
+    fabric: Fabric | None = None,
+    console: Console | None = None,
+) -> Run:
+    """Train `model` in place.
+
+    Args:
+        model: images [B, C, H, W] in [0, 1] → logits [B, K]. Trained from the weights it has: give it
+            those of a smaller ε for extended adversarial training.
+        data: the training part.
+        curriculum: how ε moves: `Constant`, `Iterative` or anything with the same methods.
+        epochs: overrides the curriculum's own number.
+        settings: everything else.
+        validation: examples for every decision during training; split off `data` if not given.
+        out: folder for the run; without it nothing is written.
+        resume: continue the run in `out`, which must have been started with the same arguments
+            (devices and precision may differ).
+        about: what config.yaml should say about data, model and origin.
+        fabric: a launched Lightning Fabric, if the caller has one.
+        console: where progress is shown; nowhere by default.
+
+    Returns:
+        The run. Its model holds the last good weights, its outcome says how it ended: a collapse or a
+        non-finite loss is an outcome, not an exception.
+
+    Raises:
+        UserError: a target ε outside the threat model or without a step, a folder that is another
+            run's, data that does not fit, no space left.
+    """
+    settings = settings or Settings()
+    curriculum = curriculum if epochs is None else curriculum.lasting(epochs)
+    settings.check_target(curriculum.target)
+    if validation is None:
+        held = settings.validation or max(1, min(1000, len(data) // 10))
+        data, validation = split_validation(data, held, settings.seed)
+    config = describe(curriculum, settings, about)
+    fabric = fabric or launch(settings)
+    folder = None if out is None else RunFolder(Path(out))
+    trainer = Trainer(
+        model,
+        data.to(fabric.device),
+        validation.to(fabric.device),
+        curriculum=curriculum,
+        settings=settings,
+        fabric=fabric,
+        folder=folder,
+        identity=identity(config),
+    )
+    if folder is None:
+        outcome = trainer.run(console)
+    elif fabric.is_global_zero:
+        _claim(folder, config, resume)
+        with folder.locked():
+            fabric.barrier()
+            outcome = trainer.run(console, resume=resume)
+    else:
+        fabric.barrier()
+        outcome = trainer.run(None, resume=resume)
+    return Run(model=model, config=config, outcome=outcome, history=trainer.history, folder=folder)
+
+
+def launch(settings: Settings) -> Fabric:
+    """Fabric for the settings' devices, started (with several processes, on each of them).
+
+    Raises:
+        UserError: the machine has no such device.
+    """
+    strategy = settings.strategy
+    if strategy == "auto" and settings.devices * settings.num_nodes > 1:
+        strategy = "ddp"
+    try:
+        fabric = Fabric(
+            accelerator=settings.accelerator,
+            devices=settings.devices,
+            num_nodes=settings.num_nodes,
+            strategy=strategy,
+            precision=settings.precision,  # type: ignore[arg-type]
+        )
+        fabric.launch()
+    except (ValueError, RuntimeError) as error:
+        asked = f"accelerator={settings.accelerator}, devices={settings.devices}"
+        raise UserError(f"{asked}: {str(error).splitlines()[0]}") from error
+    return fabric
+
+
+def describe(curriculum: Curriculum, settings: Settings, about: Mapping[str, Any] | None) -> Config:
+    """What config.yaml says."""
+    return {
+        "hardball": __version__,
+        **(about or {}),
+        "curriculum": {"kind": type(curriculum).__name__, **vars(curriculum)},
+        "settings": asdict(settings),
+    }
+
+
+def identity(config: Config) -> str:
+    """Two configs with the same identity ask for the same weights."""
+    settings = {k: v for k, v in config["settings"].items() if k not in MACHINE}
+    asked = {k: v for k, v in config.items() if k != "hardball"} | {"settings": settings}
+    return storage.digest(repr(sorted(_flat(asked))).encode())
+
+
+def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
+    if isinstance(value, Mapping):
+        return [pair for key, inner in value.items() for pair in _flat(inner, f"{prefix}.{key}")]
+    return [(prefix, repr(list(value) if isinstance(value, tuple) else value))]
+
+
+def _claim(folder: RunFolder, config: Config, resume: bool) -> None:
+    """Make the folder this run's, or see that it is."""
+    if not resume:
+        folder.create(config)
+        return
+    asked, found = dict(_flat(config)), dict(_flat(folder.config()))
+    if identity(config) != identity(folder.config()):
+        differing = sorted(k for k in asked.keys() | found.keys() if asked.get(k) != found.get(k))
+        name = next(k for k in differing if k.split(".")[-1] not in (*MACHINE, "hardball"))
+        raise UserError(
+            f"{folder.path} is another run: {name.lstrip('.')} is {found.get(name)} there and "
+            f"{asked.get(name)} here; resume with the same settings or choose another --out"
+        )

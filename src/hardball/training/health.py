@@ -1,0 +1,61 @@
+"""Three ways a training goes wrong, each noticed from numbers that are there anyway.
+
+*Non-finite*: a loss or gradient that is no number. *Collapse*: the loss is pinned at that of the best
+constant prediction and one class is predicted. *Sudden increase*: the curriculum asked for more than
+the network can learn. All are recorded outcomes; the last good weights are kept.
+"""
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+PINNED = 0.05
+"""Collapse: the loss lies within this share of the constant predictor's loss (or above it) …"""
+ONE_CLASS = 0.9
+"""… and on average this share of a batch is predicted as one class."""
+
+WARM_UP = 50
+"""Updates before a collapse is believed: every network starts at the constant predictor's loss."""
+
+
+def constant_loss(labels: Tensor, classes: int) -> float:
+    """The least cross entropy of a prediction that ignores its input: the entropy of the labels
+    (ln classes where they are balanced)."""
+    share = torch.bincount(labels, minlength=classes).double() / max(1, len(labels))
+    return float(-torch.special.xlogy(share, share).sum())
+
+
+def collapsed(loss: float, one_class: float, floor: float) -> bool:
+    """True if the adversarial `loss` and the mean share `one_class` of a batch's most predicted class
+    are those of a constant predictor, whose loss is `floor`.
+
+    Both are needed: a healthy run at a hard ε may pass through the same loss with varied predictions,
+    and a data set of almost one class is predicted so by a healthy network, below the floor.
+    """
+    return loss >= (1 - PINNED) * floor and one_class >= ONE_CLASS
+
+
+def sudden_increase(losses: Sequence[float], classes: int) -> int | None:
+    """The index of the last good epoch if the validation adversarial loss has jumped, else None.
+
+    The written rule for the paper's "significant sudden increase" (its Figure 7): compare with the
+    five epochs before. An epoch is high when its loss exceeds their *lowest* by more than a tenth of
+    ln(classes) and by more than three times their largest change from one epoch to the next (the slow
+    rise that a growing ε brings anyway). One high epoch may be noise; with two in a row, both measured
+    against the epochs before the first, the run stops and the epoch before them is the last good one.
+    """
+    first = len(losses) - 2
+    before = losses[max(0, first - 5) : first]
+    if len(before) < 2:
+        return None
+    largest_change = max(abs(b - a) for a, b in zip(before, before[1:], strict=False))
+    limit = min(before) + max(0.1 * math.log(classes), 3 * largest_change)
+    return first - 1 if min(losses[first:]) > limit else None
+
+
+def good_before_increase(losses: Sequence[float], classes: int) -> bool:
+    """False while the newest epoch is high in the sense above: its weights must wait for the next
+    epoch's verdict before they may count as good."""
+    return sudden_increase([*losses, math.inf], classes) is None

@@ -1,0 +1,114 @@
+"""Everything about a training except the model, the data and the curriculum."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+from hardball.attacks import PGD
+from hardball.errors import UserError, unknown
+from hardball.threats import ThreatModel
+from hardball.training.schedule import OPTIMIZERS, SCHEDULES
+
+PRECISIONS = ("32-true", "bf16-mixed")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a network is trained."""
+
+    norm: str = "linf"
+    """Threat model: linf, l2, l0 or unbounded."""
+    steps: int | None = None
+    """Steps of the training attack; with step_size unset, each is 2.5·ε/steps."""
+    step_size: float | None = None
+    """Step size α of the training attack in pixel units; with steps unset, there are 2.5·ε/α."""
+    direction: str = "steepest"
+    """Direction of the training attack's steps: steepest, signed, raw or l2."""
+    random_start: bool = True
+    """Start the training attack at a random point of the ball."""
+    attack_mode: Literal["eval", "train"] = "eval"
+    """Mode of batch norm and dropout while attacking (the paper's code: train)."""
+    batch_size: int = 128
+    """Examples per update, over all processes together."""
+    optimizer: str = "adam"
+    """adam, adamw or sgd."""
+    lr: float = 1e-3
+    """Learning rate."""
+    schedule: str = "constant"
+    """Learning rate over time: constant, steps (÷10 at 1/3 and 2/3), linear-tail or cosine."""
+    momentum: float = 0.9
+    """Momentum of sgd."""
+    weight_decay: float = 0.0
+    """Weight decay."""
+    augment: bool = False
+    """Random crops (padding 4) and horizontal flips."""
+    validation: int | None = None
+    """Training images held out, by seed, for every decision made during training (by default a
+    tenth of them, at most 1000)."""
+    seed: int = 0
+    """Seed of the order, the random starts, the held-out part and the initial weights."""
+    on_collapse: Literal["stop", "continue"] = "stop"
+    """Stop when the loss stays pinned at that of a constant prediction, or go on regardless."""
+    collapse_patience: int = 3
+    """Collapsed epochs in a row after which on_collapse acts."""
+    save_minutes: float = 5.0
+    """Minutes between resume points inside an epoch (one is also made after each epoch)."""
+    accelerator: str = "auto"
+    """Where to compute: auto, cpu, cuda, mps."""
+    devices: int = 1
+    """Processes, one per device; on the CPU each gets its share of the cores."""
+    num_nodes: int = 1
+    """Machines (start the same command on each with torchrun or a cluster's launcher)."""
+    strategy: str = "auto"
+    """Lightning Fabric's strategy; auto takes ddp for several processes."""
+    precision: str = "32-true"
+    """32-true or bf16-mixed."""
+
+    def __post_init__(self) -> None:
+        tables = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
+        for field, table in tables.items():
+            if getattr(self, field) not in table:
+                raise unknown(field, getattr(self, field), table)
+        choices = {
+            "precision": PRECISIONS,
+            "attack_mode": ("eval", "train"),
+            "on_collapse": ("stop", "continue"),
+        }
+        for field, allowed in choices.items():
+            if getattr(self, field) not in allowed:
+                raise unknown(field, getattr(self, field), allowed)
+        for field in ("batch_size", "validation", "collapse_patience", "devices", "num_nodes"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise UserError(f"{field}={value}; allowed is 1 or more")
+        if not 0 < self.lr < float("inf"):
+            raise UserError(f"lr={self.lr}; allowed is a positive number")
+        if self.weight_decay < 0 or not 0 <= self.momentum < 1:
+            raise UserError(
+                f"weight_decay={self.weight_decay}, momentum={self.momentum}; allowed are "
+                "weight_decay ≥ 0 and momentum in [0, 1)"
+            )
+        if self.seed < 0:
+            raise UserError(f"seed={self.seed}; allowed is 0 or more")
+        self.attack.at(1.0)
+        ThreatModel(self.norm, 0.0)
+
+    @property
+    def attack(self) -> PGD:
+        """The attack inside training (10 steps if neither steps nor step_size is set)."""
+        return PGD(
+            steps=10 if self.steps is None and self.step_size is None else self.steps,
+            step_size=self.step_size,
+            direction=self.direction,
+            random_start=self.random_start,
+            keep="last",
+        )
+
+    def check_target(self, eps: float) -> None:
+        """Refuse a target ε outside the threat model, or at which no step would be left.
+
+        Raises:
+            UserError: see `ThreatModel` and `PGD.at`.
+        """
+        ThreatModel(self.norm, eps)
+        if eps > 0:
+            self.attack.at(eps)

@@ -1,0 +1,315 @@
+"""The loop over epochs and its decisions. One update is in step.py.
+
+Shapes: N training images, B examples per update over all processes, K classes.
+"""
+
+import math
+import time
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from hardball import storage
+from hardball.data import Dataset
+from hardball.runs import (
+    COLLAPSED,
+    FINISHED,
+    INTERRUPTED,
+    NON_FINITE,
+    STOPPED,
+    Outcome,
+    RunFolder,
+)
+from hardball.seeding import derive
+from hardball.training import checkpoint, health
+from hardball.training.curriculum import Curriculum
+from hardball.training.interrupt import Interrupt
+from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.schedule import SCHEDULES, make_optimizer
+from hardball.training.settings import Settings
+from hardball.training.step import Sums, Update, validate
+from hardball.training.watch import Row, Watcher
+
+Weights = dict[str, Tensor]
+
+
+class Trainer:
+    """State of one training: position, optimiser, history, the last good weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Dataset,
+        held: Dataset,
+        *,
+        curriculum: Curriculum,
+        settings: Settings,
+        fabric: Fabric,
+        folder: RunFolder | None,
+        identity: str,
+    ) -> None:
+        self.curriculum, self.settings, self.fabric = curriculum, settings, fabric
+        self.folder, self.identity = folder, identity
+        self.train, self.held = train, held
+        self.model = model.to(memory_format=torch.channels_last)
+        if not model.training:
+            model.train()
+        optimizer = make_optimizer(
+            model,
+            settings.optimizer,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        wrapped, self.optimizer = fabric.setup(model, optimizer)
+        self.update = Update(wrapped, model, self.optimizer, settings, fabric)
+        self.steps = math.ceil(len(train) / settings.batch_size)
+        self.floor = health.constant_loss(train.labels, train.classes)
+        self.epoch = self.step = 0
+        self.sample_steps = 0
+        self.seconds = 0.0
+        self.sums = Sums.zero(fabric.device)
+        self.history: list[Row] = []
+        self.good: Weights | None = None
+        self.good_eps = 0.0
+
+    def run(self, console: Console | None, *, resume: bool = False) -> Outcome:
+        """Train to the end, or to what stops it."""
+        if resume and self.folder is not None:
+            ended = self.folder.outcome()
+            if ended is not None and ended.status != INTERRUPTED:
+                storage.load_weights(self.model, self.folder.weights_file)
+                return ended
+            self._restore(checkpoint.load(self.folder.state, self.identity))
+        watcher = Watcher(
+            planned=self._planned(),
+            folder=self.folder if self.fabric.is_global_zero else None,
+            console=console if self.fabric.is_global_zero else None,
+            first_epoch=self.epoch + 1,
+        )
+        # the caller's global random state is theirs: training seeds itself at every step
+        with torch.random.fork_rng(devices=self._gpus()), watcher, Interrupt() as interrupt:
+            if not resume:
+                self._save()
+            outcome = self._loop(watcher, interrupt)
+            if outcome.status != INTERRUPTED:
+                self._keep_good()
+            if self.folder is not None and self.fabric.is_global_zero:
+                self.folder.write_outcome(outcome)
+            if outcome.status != FINISHED:
+                watcher.say(outcome.message)
+        self.fabric.barrier()
+        return outcome
+
+    def _loop(self, watcher: Watcher, interrupt: Interrupt) -> Outcome:
+        started = time.monotonic() - self.seconds
+        while self.epoch < self.curriculum.total_epochs:
+            status = self._one_epoch(watcher, interrupt, started)
+            if status == NON_FINITE:
+                return self._outcome(
+                    NON_FINITE, non_finite_message(self._eps(), self.epoch + 1, self.settings.lr)
+                )
+            if status == INTERRUPTED:
+                self._save()
+                where = f"--resume {self.folder.path}" if self.folder else "the same call"
+                return self._outcome(
+                    INTERRUPTED, f"interrupted in epoch {self.epoch + 1}; continue with {where}"
+                )
+            ended = self._finish_epoch(watcher, started)
+            if ended is not None:
+                return ended
+        self._accept()
+        return self._outcome(FINISHED, f"finished {self.epoch} epochs at ε={self.good_eps:g}")
+
+    def _one_epoch(self, watcher: Watcher, interrupt: Interrupt, started: float) -> str | None:
+        """The steps that are left of this epoch; a status if something ends them."""
+        settings, size = self.settings, self.settings.batch_size
+        order = torch.randperm(
+            len(self.train),
+            generator=torch.Generator().manual_seed(derive(settings.seed, self.epoch)),
+        ).to(self.fabric.device)
+        last_save = time.monotonic()
+        while self.step < self.steps:
+            rows = order[self.step * size : (self.step + 1) * size]
+            batch = self.train.images[rows], self.train.labels[rows]
+            eps = self._eps()
+            self._set_learning_rate()
+            if self.step == self.steps // 2:
+                self.sums.restart_tail()
+            done = self.update(*batch, eps=eps, seed=derive(settings.seed, self.epoch, self.step))
+            due = time.monotonic() - last_save > 60 * settings.save_minutes
+            bad, stop, save = self._agree(not done.finite, interrupt.requested, due)
+            if bad:
+                return NON_FINITE
+            self.update.apply()
+            self.sums.add(done)
+            self.sample_steps += done.attack_steps * len(rows)
+            self.step += 1
+            self.seconds = time.monotonic() - started
+            if watcher.due:
+                watcher.step(
+                    done=self.sample_steps, epoch=self.epoch, eps=eps, **self.sums.so_far()
+                )
+            if stop:
+                return INTERRUPTED
+            if save and self.step < self.steps:
+                self._save()
+                last_save = time.monotonic()
+        return None
+
+    def _finish_epoch(self, watcher: Watcher, started: float) -> Outcome | None:
+        """Measure, decide, record; an outcome if training ends here."""
+        eps = self.curriculum.eps_at(self.epoch)
+        row, tail = self._measure(eps)
+        self.history.append(row)
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums.zero(self.fabric.device)
+        self.seconds = time.monotonic() - started
+        row["seconds"] = self.seconds
+        is_collapsed = self.epoch * self.steps >= health.WARM_UP and health.collapsed(
+            tail["loss"], tail["one_class"], self.floor
+        )
+        row["collapsed"] = float(is_collapsed)
+        losses = [r["val_adv_loss"] for r in self.history]
+        classes = self.train.classes
+        last_good = health.sudden_increase(losses, classes) if self.curriculum.may_stop else None
+        watcher.epoch(row, self.history)
+        if last_good is not None:
+            kept = self.history[last_good]["eps"]
+            self.good_eps = kept if self.good is not None else eps
+            return self._outcome(
+                STOPPED,
+                increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
+            )
+        waits = self.curriculum.may_stop and not health.good_before_increase(losses, classes)
+        if not is_collapsed and not waits:
+            self._accept()
+        if self.epoch > 1 and self.history[-2]["collapsed"] and not is_collapsed:
+            watcher.say(f"the collapse ended in epoch {self.epoch} at ε={eps:g}")
+        if is_collapsed:
+            ended = self._on_collapse(watcher, eps, tail["loss"])
+            if ended is not None:
+                return ended
+        self._save()
+        return None
+
+    def _on_collapse(self, watcher: Watcher, eps: float, loss: float) -> Outcome | None:
+        in_a_row = 0
+        for row in reversed(self.history):
+            if not row["collapsed"]:
+                break
+            in_a_row += 1
+        message = collapse_message(eps, self.epoch, loss, self.floor, self.curriculum)
+        if in_a_row == 1:
+            watcher.say(message)
+        if self.settings.on_collapse == "stop" and in_a_row >= self.settings.collapse_patience:
+            return self._outcome(COLLAPSED, message)
+        if self.epoch == self.curriculum.total_epochs:
+            return self._outcome(COLLAPSED, message)
+        return None
+
+    def _measure(self, eps: float) -> tuple[Row, dict[str, float]]:
+        """The epoch's row of metrics, and the means over its second half."""
+        self.sums.reduce(self.fabric)
+        mean, tail = self.sums.means(), self.sums.tail_means()
+        held = validate(self.update, self.held, eps, derive(self.settings.seed, 0, 0, 1))
+        before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
+        taken = self.sample_steps - before["sample_steps"]
+        row = {
+            "epoch": float(self.epoch + 1),
+            "eps": eps,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "adv_loss": mean["loss"],
+            "adv_accuracy": mean["accuracy"],
+            "one_class": tail["one_class"],
+            **held,
+            "sample_steps": float(self.sample_steps),
+            "sample_steps_per_second": taken / max(1e-9, self.seconds - before["seconds"]),
+        }
+        return row, tail
+
+    def _gpus(self) -> list[torch.device]:
+        return [self.fabric.device] if self.fabric.device.type == "cuda" else []
+
+    def _eps(self) -> float:
+        return self.curriculum.eps_at(self.epoch, (self.step + 1) / self.steps)
+
+    def _set_learning_rate(self) -> None:
+        done = (self.epoch + self.step / self.steps) / self.curriculum.total_epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * SCHEDULES[self.settings.schedule](done)
+
+    def _planned(self) -> float:
+        """Sample-steps of the whole curriculum, for the time left."""
+        epochs = range(self.curriculum.total_epochs)
+        return float(
+            sum(self.update.attack_steps(self.curriculum.eps_at(e)) for e in epochs)
+            * len(self.train)
+        )
+
+    def _agree(self, *flags: bool) -> list[bool]:
+        """True where it is true in any process, so that all of them take the same decision."""
+        if self.fabric.world_size == 1:
+            return list(flags)
+        votes = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
+        total = self.fabric.all_reduce(votes, reduce_op="sum")
+        assert isinstance(total, Tensor)
+        return [bool(v) for v in total.tolist()]
+
+    def _accept(self) -> None:
+        """The weights as they are now are good."""
+        self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
+        self.good_eps = self.curriculum.eps_at(max(0, self.epoch - 1))
+        if self.folder is not None and self.fabric.is_global_zero:
+            storage.save_weights(self.model, self.folder.weights_file)
+
+    def _keep_good(self) -> None:
+        """Leave the last good weights in the model and the folder (the present ones if no epoch
+        was good: they are finite, and there is nothing better)."""
+        if self.good is not None:
+            self.model.load_state_dict(self.good)
+        if self.folder is not None and self.fabric.is_global_zero:
+            storage.save_weights(self.model, self.folder.weights_file)
+
+    def _outcome(self, status: str, message: str) -> Outcome:
+        return Outcome(
+            status=status,
+            message=message,
+            epochs=self.epoch,
+            eps=self.good_eps if self.good is not None else self._eps(),
+            sample_steps=self.sample_steps,
+            seconds=self.seconds,
+        )
+
+    def _save(self) -> None:
+        """A resume point. All processes call this: the sums are theirs together."""
+        if self.folder is None:
+            return
+        self.sums.reduce(self.fabric)
+        self.sums.leave_to_first(self.fabric)
+        if self.fabric.is_global_zero:
+            state = {
+                "identity": self.identity,
+                "position": [self.epoch, self.step],
+                "model": self.model.state_dict(),
+                "optimizer": self.optimizer.state_dict(),
+                "good": self.good,
+                "sums": self.sums.state(),
+                "history": self.history,
+                "numbers": [self.sample_steps, self.seconds, self.good_eps],
+            }
+            checkpoint.save(self.folder.state, (self.epoch, self.step), state)
+
+    def _restore(self, state: dict[str, Any] | None) -> None:
+        if state is None:
+            return
+        self.epoch, self.step = state["position"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.good = state["good"]
+        self.history = state["history"]
+        self.sample_steps, self.seconds, self.good_eps = state["numbers"]
+        if self.fabric.is_global_zero:
+            self.sums = Sums.of(state["sums"], self.fabric.device)

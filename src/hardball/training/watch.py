@@ -1,0 +1,108 @@
+"""What people watch while a network trains: a live line, metrics.csv and TensorBoard."""
+
+import csv
+import io
+import time
+from types import TracebackType
+from typing import Self
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from torch.utils.tensorboard import SummaryWriter
+
+from hardball import storage
+from hardball.runs import RunFolder
+
+Row = dict[str, float]
+
+
+class Watcher:
+    """Shows progress on `console` and records each epoch in the run's folder, if there is one.
+
+    On a terminal it is a live line; in a log file, one line per epoch.
+    """
+
+    def __init__(
+        self, *, planned: float, folder: RunFolder | None, console: Console | None, first_epoch: int
+    ) -> None:
+        self._console = console or Console(quiet=True)
+        self._folder = folder
+        self._events = (
+            SummaryWriter(str(folder.path), purge_step=first_epoch) if folder is not None else None
+        )
+        self._progress = Progress(
+            TextColumn("{task.description}"),
+            BarColumn(),
+            TextColumn("{task.fields[state]}"),
+            TimeElapsedColumn(),
+            TextColumn("left"),
+            TimeRemainingColumn(),
+            console=self._console,
+            disable=not self._console.is_terminal,
+            transient=True,
+        )
+        self._task = self._progress.add_task("training", total=planned, state="")
+        self._last = 0.0
+        self._since: tuple[float, float] | None = None
+
+    def __enter__(self) -> Self:
+        self._progress.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._progress.stop()
+        if self._events is not None:
+            self._events.close()
+
+    @property
+    def due(self) -> bool:
+        """True at most twice a second: reading a number off the device makes it wait."""
+        return self._console.is_terminal and time.monotonic() - self._last > 0.5
+
+    def step(self, *, done: float, epoch: int, eps: float, loss: float, accuracy: float) -> None:
+        """Refresh the live line. `done` counts sample-steps, in the unit of `planned`."""
+        now = self._last = time.monotonic()
+        self._since = self._since or (now, done)
+        rate = (done - self._since[1]) / max(1e-9, now - self._since[0])
+        self._progress.update(
+            self._task,
+            completed=done,
+            description=f"epoch {epoch + 1}",
+            state=f"ε={eps:.4g} loss={loss:.3f} adv={accuracy:.1%} {rate:,.0f} sample-steps/s",
+        )
+
+    def epoch(self, row: Row, history: list[Row]) -> None:
+        """Record a finished epoch."""
+        self._console.print(
+            f"epoch {row['epoch']:.0f}  ε={row['eps']:.4g}  loss={row['adv_loss']:.3f}  "
+            f"adv={row['adv_accuracy']:.1%}  validation: clean={row['val_accuracy']:.1%} "
+            f"adv={row['val_adv_accuracy']:.1%} loss={row['val_adv_loss']:.3f}  "
+            f"{row['sample_steps_per_second']:,.0f} sample-steps/s",
+            highlight=False,
+            soft_wrap=True,
+        )
+        if self._folder is not None:
+            write_metrics(self._folder, history)
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "epoch":
+                    self._events.add_scalar(name, value, global_step=int(row["epoch"]))
+            self._events.flush()
+
+    def say(self, message: str) -> None:
+        """One line for the person watching."""
+        self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+
+
+def write_metrics(folder: RunFolder, history: list[Row]) -> None:
+    """metrics.csv, whole: a resumed run leaves no epoch twice."""
+    text = io.StringIO()
+    writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else ["epoch"])
+    writer.writeheader()
+    writer.writerows(history)
+    storage.write_atomically(folder.metrics_file, text.getvalue().encode())
