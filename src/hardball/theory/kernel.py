@@ -28,7 +28,7 @@ _ARITHMETIC: dict[str, tuple[type, type]] = {
 }
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _largest(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     largest = narrow(0)
     for c in range(a.size):
@@ -37,7 +37,7 @@ def _largest(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     return largest
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _squares(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     total = wide(0)
     for c in range(a.size):
@@ -46,7 +46,7 @@ def _squares(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     return total
 
 
-@numba.njit(inline="always")  # type: ignore[untyped-decorator]
+@numba.njit(inline="always")
 def _changes(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     changed = narrow(0)
     for c in range(a.size):
@@ -54,8 +54,8 @@ def _changes(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     return changed
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)  # type: ignore[untyped-decorator]
-def _scan(
+@numba.njit(parallel=True, cache=True, nogil=True)
+def _scan(  # noqa: PLR0917 (compiled code takes no keywords)
     features: Any,
     first: Any,
     top: int,
@@ -140,7 +140,7 @@ def scan(
     return found, columns, lengths
 
 
-@numba.njit(cache=True)  # type: ignore[untyped-decorator]
+@numba.njit(cache=True)
 def _match(i: Any, j: Any, free: Any, chosen: Any) -> None:
     for e in range(i.size):
         if free[i[e]] and free[j[e]]:
