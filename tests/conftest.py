@@ -1,0 +1,75 @@
+"""What several tests share."""
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+from hypothesis import settings
+from torch import Tensor, nn
+
+from hardball import Dataset, build, load_dataset
+from hardball.losses import cross_entropy
+
+torch.set_num_threads(1)
+settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.load_profile("steady")
+
+
+class TwoClasses(nn.Module):
+    """A linear classifier whose margin z₁ − z₀ is exactly w·x + b."""
+
+    def __init__(self, weight: Tensor, bias: float = 0.0) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(weight.clone())
+        self.bias = nn.Parameter(torch.full((), bias, dtype=weight.dtype))
+
+    def forward(self, images: Tensor) -> Tensor:
+        score = images.flatten(1) @ self.weight.flatten() + self.bias
+        return torch.stack([-score / 2, score / 2], dim=1)
+
+
+@pytest.fixture(scope="session")
+def two_classes() -> Callable[..., nn.Module]:
+    """Maker of linear two-class models: (weight [...], bias) → z₁ − z₀ = w·x + b."""
+    return TwoClasses
+
+
+@pytest.fixture(scope="session")
+def digits() -> Dataset:
+    """The test part of the digits."""
+    return load_dataset("digits", split="test")
+
+
+@pytest.fixture(scope="session")
+def _trained_digits_cnn() -> nn.Module:
+    train = load_dataset("digits", split="train")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build("digits_cnn", train.shape, train.classes, {"width": 8})
+        optimiser = torch.optim.Adam(model.parameters(), lr=5e-3)
+        for _ in range(12):
+            for rows in torch.randperm(len(train)).split(64):
+                optimiser.zero_grad()
+                cross_entropy(model(train.images[rows]), train.labels[rows]).mean().backward()
+                optimiser.step()
+    optimiser.zero_grad()
+    return model.eval()
+
+
+@pytest.fixture
+def digits_net(_trained_digits_cnn: nn.Module) -> nn.Module:
+    """A small network that knows the digits (trained once, without adversaries), in eval mode."""
+    _trained_digits_cnn.eval()
+    return _trained_digits_cnn
+
+
+@pytest.fixture(scope="session")
+def mnist_root() -> Path:
+    """The folder that holds MNIST in torchvision's layout."""
+    beside_the_repository = Path(__file__).resolve().parents[2] / "shared" / "data"
+    root = Path(os.environ.get("HARDBALL_DATA", beside_the_repository))
+    if not (root / "MNIST" / "raw").is_dir():
+        pytest.skip("MNIST is not here: point HARDBALL_DATA at the folder that holds it")
+    return root
