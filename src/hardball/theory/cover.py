@@ -227,7 +227,10 @@ def _greedy_cover(size: int, edges: Indices) -> Indices:
 def integer_cover(
     edges: Indices, weights: NDArray[np.float64], *, seconds: float = 60.0
 ) -> tuple[Indices | None, float]:
-    """min Σ w_v x_v with x_u + x_v ≥ 1 on every edge, x ∈ {0, 1}^V, by branch and bound (HiGHS).
+    """min Σ w_v x_v over covers x ∈ {0, 1}^V, by branch and bound (HiGHS).
+
+    The edges are gathered into cliques, of each of which a cover holds all vertices but one:
+    Σ_{v ∈ C} x_v ≥ |C| − 1. Images of several classes form many, and their bound is much the better.
 
     Returns:
         The cover found, or None, and the solver's lower bound on the weight of any cover.
@@ -235,16 +238,42 @@ def integer_cover(
     size = len(weights)
     if len(edges) == 0:
         return np.empty(0, dtype=np.int64), 0.0
-    rows = np.repeat(np.arange(len(edges)), 2)
-    ends = csr_matrix((np.ones(2 * len(edges)), (rows, edges.ravel())), (len(edges), size))
+    cliques = _cliques(size, edges)
+    sizes = np.array([len(clique) for clique in cliques])
+    rows = np.repeat(np.arange(len(cliques)), sizes)
+    members = csr_matrix((np.ones(len(rows)), (rows, np.concatenate(cliques))), (len(cliques), size))
     result = milp(
         weights,
         integrality=np.ones(size),
         bounds=Bounds(0, 1),
-        constraints=LinearConstraint(ends, lb=1),
+        constraints=LinearConstraint(members, lb=sizes - 1),
         options={"time_limit": seconds, "mip_rel_gap": 0.0},
     )
     bound = 0.0 if result.mip_dual_bound is None else float(result.mip_dual_bound)
     if result.x is None:
         return None, bound
     return np.flatnonzero(result.x > 0.5), bound
+
+
+def _cliques(size: int, edges: Indices) -> list[list[int]]:
+    """Cliques that hold every edge, each grown from an edge not yet held. Sets are bit masks."""
+    around = [0] * size
+    for u, v in edges.tolist():
+        around[u] |= 1 << v
+        around[v] |= 1 << u
+    held = [0] * size
+    cliques = []
+    for u, v in edges.tolist():
+        if held[u] >> v & 1:
+            continue
+        clique, common = [u, v], around[u] & around[v]
+        while common:
+            new = common & ~held[u] or common  # rather one whose edges are not yet held
+            w = (new & -new).bit_length() - 1
+            clique.append(w)
+            common &= around[w]
+        mask = sum(1 << w for w in clique)
+        for w in clique:
+            held[w] |= mask
+        cliques.append(clique)
+    return cliques

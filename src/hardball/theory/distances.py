@@ -21,6 +21,10 @@ from hardball.theory.checks import Array, as_array, as_labels, exact, flips, rad
 
 _STRIP_BYTES = 1 << 28
 
+# ℓ2 distances are roots, which no float need hold exactly: half of one must still reach it. The
+# squares compared are whole numbers far below 10¹², so nothing else slips in.
+_ROOT_SLACK = 1 + Fraction(1, 10**12)
+
 
 @dataclass(frozen=True)
 class Norm:
@@ -47,7 +51,7 @@ NORMS: dict[str, Norm] = {
     ),
     "l2": Norm(
         code=kernel.L2,
-        whole=lambda reach, scale: math.floor((reach * scale) ** 2),
+        whole=lambda reach, scale: math.floor((reach * scale) ** 2 * _ROOT_SLACK),
         real=lambda reach, slack, width: (reach + slack * math.sqrt(width)) ** 2,
         length=lambda accumulated, scale: math.sqrt(accumulated) / scale,
         check=radius,
