@@ -90,7 +90,8 @@ def _keep_largest(moved: Tensor, centre: Tensor, eps: Tensor) -> Tensor:
     values, not whole pixels) whose move brings the point closest to `moved`."""
     delta = (moved - centre).flatten(1)
     inside = (moved.clamp(0, 1) - centre).flatten(1)
-    gain = delta.square() - (delta - inside).square()
+    # = δ² − (δ − inside)², without its cancellation where a raw-gradient step goes far outside
+    gain = inside * (2 * delta - inside)
     rank = gain.argsort(dim=1, descending=True, stable=True).argsort(dim=1)
     kept = torch.where(rank < eps.reshape(-1, 1).floor(), inside, 0.0)
     return centre + kept.reshape(centre.shape)
