@@ -179,7 +179,7 @@ class ThreatModel:
         eps: radius in pixel units (ℓ0: number of coordinates); a number or one per example [B].
 
     Raises:
-        UserError: unknown norm, negative or NaN ε, ε above 1 for ℓ∞.
+        UserError: unknown norm, negative, infinite or NaN ε, ε above 1 for ℓ∞ and unbounded.
     """
 
     norm: str
@@ -189,12 +189,13 @@ class ThreatModel:
         if self.norm not in GEOMETRIES:
             raise unknown("norm", self.norm, GEOMETRIES)
         eps = torch.as_tensor(self.eps, dtype=torch.float64)
-        highest = 1.0 if self.norm == "linf" else math.inf
-        if eps.dim() > 1 or not bool(((eps >= 0) & (eps <= highest)).all()):
+        highest = 1.0 if self.norm in ("linf", "unbounded") else math.inf
+        if eps.dim() > 1 or not bool(((eps >= 0) & (eps <= highest) & eps.isfinite()).all()):
             hint = (
                 "; images live in [0, 1], so write 8/255 as 0.0314, not 8" if highest == 1 else ""
             )
-            allowed = f"a number (or one per example) in [0, {highest:g}]"
+            bounds = "in [0, 1]" if highest == 1 else "≥ 0, finite"
+            allowed = f"a number (or one per example) {bounds}"
             raise UserError(f"eps={_short(self.eps)} for {self.norm}; allowed is {allowed}{hint}")
 
     @property
@@ -265,5 +266,5 @@ def L0(eps: float | Tensor) -> ThreatModel:  # noqa: N802
 
 
 def Unbounded() -> ThreatModel:  # noqa: N802
-    """Any image of the box: what must bring every classifier to 0%."""
-    return ThreatModel("unbounded", math.inf)
+    """Any image of the box (so ‖δ‖∞ ≤ 1 = ε): what must bring every classifier to 0%."""
+    return ThreatModel("unbounded", 1.0)
