@@ -4,15 +4,15 @@ A training step seeds itself from (seed, epoch, step); an evaluation seeds each 
 """
 
 from collections.abc import Sequence
+from hashlib import blake2b
 
-import numpy as np
 import torch
 
 
 def derive(seed: int, *path: int) -> int:
-    """A 63-bit seed that differs for every `path` (numpy's SeedSequence mixes well)."""
-    state = np.random.SeedSequence([seed, *path]).generate_state(1, np.uint64)
-    return int(state[0]) >> 1
+    """A 63-bit seed that differs for every `path`, of any length: (1,) is not (1, 0)."""
+    place = ",".join(str(int(step)) for step in (seed, *path))
+    return int.from_bytes(blake2b(place.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generators(seed: int, indices: Sequence[int], *path: int) -> list[torch.Generator]:
