@@ -96,8 +96,8 @@ class RunFolder:
         """See `create`: asked early, before anything long is done."""
         if self.config_file.exists():
             raise UserError(
-                f"{self.path} already holds a run; continue it with --resume {self.path}, or choose "
-                "another --out"
+                f"{self.path} already holds a run; continue it with --resume {self.path}, or "
+                "choose another --out"
             )
         if self.path.exists() and not self.path.is_dir():
             raise UserError(f"--out {self.path} is a file; choose a folder")
@@ -144,7 +144,8 @@ class RunFolder:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
                 raise UserError(
-                    f"another process is training in {self.path}; wait for it, or choose another --out"
+                    f"another process is training in {self.path}; wait for it, or choose another "
+                    "--out"
                 ) from error
             yield
 

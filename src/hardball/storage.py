@@ -1,4 +1,4 @@
-"""Files that survive: atomic writes, safetensors weights, errors that say what is wrong with a file.
+"""Files that survive: atomic writes, safetensors weights, errors that say what is wrong with them.
 
 Nothing is ever unpickled: weights are safetensors, resume points are read with `weights_only`.
 """
@@ -102,8 +102,9 @@ def load_weights(model: nn.Module, path: Path) -> None:
     for name, value in tensors.items():
         if value.shape != expected[name].shape:
             raise UserError(
-                f"weights {path} are of another architecture: {name} is {list(value.shape)} there and "
-                f"{list(expected[name].shape)} in the model; pass the --model_args they were trained with"
+                f"weights {path} are of another architecture: {name} is {list(value.shape)} there "
+                f"and {list(expected[name].shape)} in the model; pass the --model_args they were "
+                "trained with"
             )
     model.load_state_dict(tensors)
 
@@ -114,15 +115,15 @@ def _parse(path: Path, content: bytes) -> dict[str, Tensor]:
         raise UserError(f"{path} is a web page, not weights; the download failed: fetch it again")
     if content[:2] == b"PK" or content[:1] == b"\x80":
         raise UserError(
-            f"{path} is a pickle, which can run code when read; allowed is safetensors: convert it with "
-            "safetensors.torch.save_file(torch.load(path, weights_only=True), ...)"
+            f"{path} is a pickle, which can run code when read; allowed is safetensors: convert it "
+            "with safetensors.torch.save_file(torch.load(path, weights_only=True), ...)"
         )
     try:
         return parse_safetensors(content)
     except (SafetensorError, ValueError, KeyError) as error:
         raise UserError(
-            f"{path} ({len(content):,} bytes) is no whole safetensors file ({error}); it is truncated or "
-            "of another kind: copy it again"
+            f"{path} ({len(content):,} bytes) is no whole safetensors file ({error}); it is "
+            "truncated or of another kind: copy it again"
         ) from error
 
 

@@ -57,7 +57,7 @@ class Job:
     per: Literal["epoch", "step"] = "epoch"
     """Raise ε each epoch or each step (iterative)."""
     may_stop: bool = True
-    """Stop at a sudden increase of the adversarial loss, keeping the last good weights (iterative)."""
+    """Stop at a sudden increase of the adversarial loss, with the last good weights (iterative)."""
     out: Path | None = None
     """Folder of the run; by default runs/ and a name made of the settings."""
 
@@ -215,7 +215,7 @@ def measure(
         raise UserError(f"n={n}; allowed is 1 or more test images")
     test = load_dataset(config["data"]["name"], config["data"]["root"], split)
     where = torch.device(_best_device() if device == "auto" else device)
-    network = _weights_into(path, config, test).to(where, memory_format=torch.channels_last)
+    network = _weights_into(path, config, test).to(where).to(memory_format=torch.channels_last)
     found = evaluate(
         network,
         test.rows(slice(0, n)).to(where),

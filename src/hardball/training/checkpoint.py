@@ -37,8 +37,8 @@ def load(folder: Path, identity: str) -> dict[str, Any] | None:
             continue
         if state.get("identity") != identity:
             raise UserError(
-                f"{path} belongs to another run than the config.yaml beside it; restore the run's own "
-                "state folder, or start anew in another --out"
+                f"{path} belongs to another run than the config.yaml beside it; restore the run's "
+                "own state folder, or start anew in another --out"
             )
         if damaged:
             warnings.warn(f"{damaged[0]}; continuing from the one before it", stacklevel=2)

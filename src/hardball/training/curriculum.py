@@ -1,7 +1,7 @@
 """How ε moves during training: pure functions of progress, so a resume point stores only the step.
 
-A position is (epoch, fraction): epochs counted from 0, fraction ∈ (0, 1] of the epoch done *after* the
-step in question, so the last step of the last ramp epoch has the full ε.
+A position is (epoch, fraction): epochs counted from 0, fraction ∈ (0, 1] of the epoch done *after*
+the step in question, so the last step of the last ramp epoch has the full ε.
 """
 
 import math
@@ -70,7 +70,7 @@ class Iterative:
     """Iterative adversarial training: ε grows from `start` to `target`, then holds.
 
     Give `increment` (the paper: 0.01 per epoch) or `ramp_epochs`; with neither, the ramp takes 40
-    epochs. The full ε is reached in the last ramp epoch, also where the increment does not divide it.
+    epochs. The full ε is reached in the last ramp epoch, also if the increment does not divide it.
     """
 
     target: float
@@ -103,7 +103,8 @@ class Iterative:
             )
         if self.increment is not None and self.ramp_epochs is not None:
             raise UserError(
-                f"increment={self.increment:g} and ramp_epochs={self.ramp_epochs}; give only one of them"
+                f"increment={self.increment:g} and ramp_epochs={self.ramp_epochs}; "
+                "give only one of them"
             )
         if self.increment is not None and not 0 < self.increment <= self.target:
             raise UserError(
@@ -113,8 +114,8 @@ class Iterative:
             _check_epochs("ramp_epochs", self.ramp_epochs, least=1)
         if self.shape == "exponential" and (self.start <= 0 or self.increment is not None):
             raise UserError(
-                f"an exponential ramp from start={self.start:g} with increment={self.increment}; it needs "
-                "start > 0 and ramp_epochs instead of an increment"
+                f"an exponential ramp from start={self.start:g} with increment={self.increment}; "
+                "it needs start > 0 and ramp_epochs instead of an increment"
             )
 
     @property
@@ -145,11 +146,12 @@ class Iterative:
 
     def lasting(self, epochs: int) -> Self:
         if self.increment is None and self.ramp_epochs is None:
+            _check_epochs("epochs", epochs, least=self.hold + 1)
             return replace(self, ramp_epochs=epochs - self.hold)
         if epochs < self.ramp_length:
             raise UserError(
-                f"epochs={epochs} for a ramp of {self.ramp_length} epochs; use {self.ramp_length} or more, "
-                "or a larger increment"
+                f"epochs={epochs} for a ramp of {self.ramp_length} epochs; use {self.ramp_length} "
+                "or more, or a larger increment"
             )
         return replace(self, hold=epochs - self.ramp_length)
 

@@ -10,7 +10,6 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
@@ -45,8 +44,8 @@ def fit(
     """Train `model` in place.
 
     Args:
-        model: images [B, C, H, W] in [0, 1] → logits [B, K]. Trained from the weights it has: give it
-            those of a smaller ε for extended adversarial training.
+        model: images [B, C, H, W] in [0, 1] → logits [B, K]. Trained from the weights it has: give
+            it those of a smaller ε for extended adversarial training.
         data: the training part.
         curriculum: how ε moves: `Constant`, `Iterative` or anything with the same methods.
         epochs: overrides the curriculum's own number.
@@ -60,8 +59,8 @@ def fit(
         console: where progress is shown; nowhere by default.
 
     Returns:
-        The run. Its model holds the last good weights, its outcome says how it ended: a collapse or a
-        non-finite loss is an outcome, not an exception.
+        The run. Its model holds the last good weights, its outcome says how it ended: a collapse
+        or a non-finite loss is an outcome, not an exception.
 
     Raises:
         UserError: a target ε outside the threat model or without a step, a folder that is another

@@ -1,12 +1,13 @@
 """Three ways a training goes wrong, each noticed from numbers that are there anyway.
 
-*Non-finite*: a loss or gradient that is no number. *Collapse*: the loss is pinned at that of the best
-constant prediction and one class is predicted. *Sudden increase*: the curriculum asked for more than
-the network can learn. All are recorded outcomes; the last good weights are kept.
+*Non-finite*: a loss or gradient that is no number. *Collapse*: the loss is pinned at that of the
+best constant prediction and one class is predicted. *Sudden increase*: the curriculum asked for
+more than the network can learn. All are recorded outcomes; the last good weights are kept.
 """
 
 import math
 from collections.abc import Sequence
+from itertools import pairwise
 
 import torch
 from torch import Tensor
@@ -28,11 +29,12 @@ def constant_loss(labels: Tensor, classes: int) -> float:
 
 
 def collapsed(loss: float, one_class: float, floor: float) -> bool:
-    """True if the adversarial `loss` and the mean share `one_class` of a batch's most predicted class
-    are those of a constant predictor, whose loss is `floor`.
+    """True if the adversarial `loss` and the mean share `one_class` of a batch's most predicted
+    class are those of a constant predictor, whose loss is `floor`.
 
-    Both are needed: a healthy run at a hard ε may pass through the same loss with varied predictions,
-    and a data set of almost one class is predicted so by a healthy network, below the floor.
+    Both are needed: a healthy run at a hard ε may pass through the same loss with varied
+    predictions, and a data set of almost one class is predicted so by a healthy network, below the
+    floor.
     """
     return loss >= (1 - PINNED) * floor and one_class >= ONE_CLASS
 
@@ -41,16 +43,17 @@ def sudden_increase(losses: Sequence[float], classes: int) -> int | None:
     """The index of the last good epoch if the validation adversarial loss has jumped, else None.
 
     The written rule for the paper's "significant sudden increase" (its Figure 7): compare with the
-    five epochs before. An epoch is high when its loss exceeds their *lowest* by more than a tenth of
-    ln(classes) and by more than three times their largest change from one epoch to the next (the slow
-    rise that a growing ε brings anyway). One high epoch may be noise; with two in a row, both measured
-    against the epochs before the first, the run stops and the epoch before them is the last good one.
+    five epochs before. An epoch is high when its loss exceeds their *lowest* by more than a tenth
+    of ln(classes) and by more than three times their largest change from one epoch to the next (the
+    slow rise that a growing ε brings anyway). One high epoch may be noise; with two in a row, both
+    measured against the epochs before the first, the run stops and the epoch before them is the
+    last good one.
     """
     first = len(losses) - 2
     before = losses[max(0, first - 5) : first]
     if len(before) < 2:
         return None
-    largest_change = max(abs(b - a) for a, b in zip(before, before[1:], strict=False))
+    largest_change = max(abs(b - a) for a, b in pairwise(before))
     limit = min(before) + max(0.1 * math.log(classes), 3 * largest_change)
     return first - 1 if min(losses[first:]) > limit else None
 

@@ -9,7 +9,7 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 class Interrupt:
-    """Within this context the first signal sets `requested`; a second one acts as it always does."""
+    """Within this context the first signal sets `requested`; a second one acts as ever."""
 
     def __init__(self) -> None:
         self.requested = False

@@ -64,11 +64,9 @@ class Settings:
     """32-true or bf16-mixed."""
 
     def __post_init__(self) -> None:
-        tables = {"optimizer": OPTIMIZERS, "schedule": SCHEDULES}
-        for field, table in tables.items():
-            if getattr(self, field) not in table:
-                raise unknown(field, getattr(self, field), table)
         choices = {
+            "optimizer": tuple(OPTIMIZERS),
+            "schedule": tuple(SCHEDULES),
             "precision": PRECISIONS,
             "attack_mode": ("eval", "train"),
             "on_collapse": ("stop", "continue"),
@@ -87,8 +85,9 @@ class Settings:
                 f"weight_decay={self.weight_decay}, momentum={self.momentum}; allowed are "
                 "weight_decay ≥ 0 and momentum in [0, 1)"
             )
-        if self.seed < 0:
-            raise UserError(f"seed={self.seed}; allowed is 0 or more")
+        for field in ("seed", "save_minutes"):
+            if not getattr(self, field) >= 0:
+                raise UserError(f"{field}={getattr(self, field)}; allowed is 0 or more")
         self.attack.at(1.0)
         ThreatModel(self.norm, 0.0)
 

@@ -186,8 +186,8 @@ def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[st
     attack = update.attack_at(eps)
     totals = torch.zeros(3, dtype=torch.float64)
     update.generator.manual_seed(seed)
-    for rows in torch.arange(len(held), device=held.images.device).split(500):
-        images, labels = held.images[rows], held.labels[rows]
+    for first in range(0, len(held), 500):
+        images, labels = held.images[first : first + 500], held.labels[first : first + 500]
         start = threat.sample(images, update.generator)
         share = slice(fabric.global_rank, None, fabric.world_size)
         images, labels, start = _fast(images[share]), labels[share], _fast(start[share])
