@@ -2,7 +2,7 @@
 
 Shapes: B batch; images are [B, ...] (usually [B, C, H, W]); ε is a number or a tensor [B].
 
-Each norm is one row of the table `GEOMETRIES`: four functions, nothing else. A new norm is a new row.
+Each norm is one row of the table `GEOMETRIES`: four functions and its radii, nothing else. A new norm is a new row.
 """
 
 import math
@@ -66,6 +66,8 @@ class Geometry:
     """gradient → the direction of unit size that raises a linear function most."""
     size: Callable[[Tensor], Tensor]
     """perturbation [B, ...] → its norm [B]."""
+    radii: tuple[float, float] = (0.0, math.inf)
+    """Smallest and largest finite ε that makes sense for it."""
 
 
 def _clip_linf(moved: Tensor, centre: Tensor, eps: Tensor) -> Tensor:
@@ -161,11 +163,21 @@ def _norm_l0(delta: Tensor) -> Tensor:
 
 
 GEOMETRIES: dict[str, Geometry] = {
-    "linf": Geometry(project=_clip_linf, sample=_sample_linf, steepest=torch.sign, size=_norm_linf),
+    "linf": Geometry(
+        project=_clip_linf,
+        sample=_sample_linf,
+        steepest=torch.sign,
+        size=_norm_linf,
+        radii=(0.0, 1.0),
+    ),
     "l2": Geometry(project=_shrink_l2, sample=_sample_l2, steepest=_unit_l2, size=_norm_l2),
     "l0": Geometry(project=_keep_largest, sample=_sample_l0, steepest=_unit_largest, size=_norm_l0),
     "unbounded": Geometry(
-        project=_clip_box, sample=_sample_box, steepest=torch.sign, size=_norm_linf
+        project=_clip_box,
+        sample=_sample_box,
+        steepest=torch.sign,
+        size=_norm_linf,
+        radii=(1.0, 1.0),
     ),
 }
 
@@ -179,7 +191,7 @@ class ThreatModel:
         eps: radius in pixel units (ℓ0: number of coordinates); a number or one per example [B].
 
     Raises:
-        UserError: unknown norm, negative, infinite or NaN ε, ε above 1 for ℓ∞ and unbounded.
+        UserError: unknown norm; ε negative, infinite, NaN or outside the norm's `radii`.
     """
 
     norm: str
@@ -189,13 +201,11 @@ class ThreatModel:
         if self.norm not in GEOMETRIES:
             raise unknown("norm", self.norm, GEOMETRIES)
         eps = torch.as_tensor(self.eps, dtype=torch.float64)
-        highest = 1.0 if self.norm in ("linf", "unbounded") else math.inf
-        if eps.dim() > 1 or not bool(((eps >= 0) & (eps <= highest) & eps.isfinite()).all()):
-            hint = (
-                "; images live in [0, 1], so write 8/255 as 0.0314, not 8" if highest == 1 else ""
-            )
-            bounds = "in [0, 1]" if highest == 1 else "≥ 0, finite"
-            allowed = f"a number (or one per example) {bounds}"
+        low, high = self.geometry.radii
+        if eps.dim() > 1 or not bool(((eps >= low) & (eps <= high) & eps.isfinite()).all()):
+            hint = "; images live in [0, 1], so write 8/255 as 0.0314, not 8" if high == 1 else ""
+            bounds = f"[{low:g}, {high:g}{']' if math.isfinite(high) else ')'}"
+            allowed = f"a number (or one per example) in {bounds}"
             raise UserError(f"eps={_short(self.eps)} for {self.norm}; allowed is {allowed}{hint}")
 
     @property
