@@ -13,7 +13,7 @@ from hardball import Dataset, build, load_dataset
 from hardball.losses import cross_entropy
 
 torch.set_num_threads(1)
-settings.register_profile("steady", deadline=None, derandomize=True, database=None)
+settings.register_profile("steady", deadline=None, max_examples=60, derandomize=True, database=None)
 settings.load_profile("steady")
 
 
