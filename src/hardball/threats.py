@@ -222,11 +222,11 @@ class ThreatModel:
 
     def project(self, moved: Tensor, centre: Tensor) -> Tensor:
         """Bring `moved` [B, ...] back into the ball around `centre` [B, ...] and the box."""
-        return self.geometry.project(moved, centre, self._eps(centre))
+        return self.geometry.project(moved, centre, self.radius(centre))
 
     def sample(self, centre: Tensor, generator: Generator = None) -> Tensor:
         """Random points of ball ∩ box around `centre` [B, ...]."""
-        return self.geometry.sample(centre, self._eps(centre), generator)
+        return self.geometry.sample(centre, self.radius(centre), generator)
 
     def steepest(self, gradient: Tensor) -> Tensor:
         """The direction of unit size along which a linear function rises most (0 for gradient 0)."""
@@ -239,10 +239,11 @@ class ThreatModel:
     def allows(self, moved: Tensor, centre: Tensor, *, slack: float = 1e-6) -> Tensor:
         """bool [B]: `moved` lies in ball ∩ box, up to `slack` of rounding."""
         in_box = ((moved >= 0) & (moved <= 1)).flatten(1).all(dim=1)
-        radius = self._eps(centre).reshape(-1) * (1 + slack) + slack
+        radius = self.radius(centre).reshape(-1) * (1 + slack) + slack
         return in_box & (self.size(moved - centre) <= radius)
 
-    def _eps(self, like: Tensor) -> Tensor:
+    def radius(self, like: Tensor) -> Tensor:
+        """ε in the type and place of the images `like`: a scalar, or [B, 1, ...] if one for each."""
         if not isinstance(self.eps, Tensor):
             # a fill, not a copy from the host: training on a GPU must not wait here
             return like.new_full((), self.eps)

@@ -15,7 +15,7 @@ from hardball.attacks.result import AttackResult, Classifier, take, untouched
 from hardball.checks import check_images, check_labels, check_logits
 from hardball.errors import UserError, unknown
 from hardball.losses import LOSSES, correct, cross_entropy
-from hardball.threats import GEOMETRIES, Generator, ThreatModel, per_example
+from hardball.threats import GEOMETRIES, Generator, ThreatModel
 
 DIRECTIONS: dict[str, Callable[[ThreatModel, Tensor], Tensor]] = {
     "steepest": ThreatModel.steepest,
@@ -35,7 +35,8 @@ class PGD:
     """max ℓ(f(x'), y) over x' in ball ∩ box by x' ← project(x' + α·direction(∇ℓ)).
 
     Give `steps`, `step_size` or both; the missing one follows from steps · step_size = 2.5·ε
-    (rounded: truncation loses a step at ε = 0.18 and 0.36 with α = 0.01).
+    (rounded: truncation loses a step at ε = 0.18 and 0.36 with α = 0.01). With one ε per example
+    each has its own step size; steps are those of the largest ε.
 
     Called as an *evaluation* attack it returns per example the first misclassified iterate, else the
     one of highest loss, the start and the last iterate included; an example once misclassified is
@@ -93,22 +94,14 @@ class PGD:
         return self.restarts * (self.steps or round(RATIO / (self.step_size or 1)))
 
     def at(self, eps: float, *, at_least_one: bool = False) -> "PGD":
-        """The same attack with both `steps` and `step_size` fixed for this ε.
+        """The same attack with `steps` fixed for this ε.
 
         Args:
             at_least_one: on the low end of a ramp, take one step where the rule rounds to none.
         """
-        if self.steps is not None and self.step_size is not None:
+        if self.steps is not None:
             return self
-        if not math.isfinite(eps):
-            raise UserError(f"PGD without both steps and step_size at eps={eps}; give both")
-        if self.step_size is None:
-            assert self.steps is not None
-            return (
-                replace(self, step_size=RATIO * eps / self.steps)
-                if eps > 0
-                else replace(self, step_size=torch.finfo(torch.float32).tiny)
-            )
+        assert self.step_size is not None
         steps = round(RATIO * eps / self.step_size)
         if steps < 1 and eps > 0 and not at_least_one:
             raise UserError(
@@ -176,7 +169,7 @@ class PGD:
     ) -> Tensor:
         """The final iterate, for training: no checks, no evaluation, no waiting for the device.
 
-        Needs both `steps` and `step_size` (see `at`). `start` replaces the random start.
+        Needs `steps` (see `at`). `start` replaces the random start.
         """
         current = start if start is not None else self._start(images, threat, generator)
         with untouched(model, random_state=False):
@@ -191,8 +184,11 @@ class PGD:
     def _step(
         self, current: Tensor, images: Tensor, gradient: Tensor, threat: ThreatModel
     ) -> Tensor:
-        assert self.step_size is not None
-        moved = current + self.step_size * DIRECTIONS[self.direction](threat, gradient)
+        size: float | Tensor | None = self.step_size
+        if size is None:
+            assert self.steps is not None
+            size = RATIO / self.steps * threat.radius(images)
+        moved = current + size * DIRECTIONS[self.direction](threat, gradient)
         return threat.project(moved, images)
 
     def _gradient(
