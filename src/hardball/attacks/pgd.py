@@ -140,7 +140,7 @@ class PGD:
         attack = self.at(float(torch.as_tensor(threat.eps).max()) if len(images) else 1.0)
         rows = torch.arange(len(images), device=images.device)
         result: AttackResult | None = None
-        with untouched(model):
+        with untouched(model), torch.no_grad():
             for _ in range(self.restarts):
                 here = rows if result is None else rows[~result.fooled]
                 if result is not None and not len(here):
@@ -171,8 +171,8 @@ class PGD:
 
         Needs `steps` (see `at`). `start` replaces the random start.
         """
-        current = start if start is not None else self._start(images, threat, generator)
-        with untouched(model, random_state=False):
+        with untouched(model, random_state=False), torch.no_grad():
+            current = start if start is not None else self._start(images, threat, generator)
             for _ in range(self.steps or 0):
                 _, _, gradient = self._gradient(model, current, labels, None)
                 current = self._step(current, images, gradient, threat)
@@ -224,9 +224,8 @@ class PGD:
                 break
             forwards += len(rows)
             if step == self.steps:
-                with torch.no_grad():
-                    logits = check_logits(model(current), len(rows))
-                    best.offer(rows, current, LOSSES[self.loss](logits, labels), logits, labels)
+                logits = check_logits(model(current), len(rows))
+                best.offer(rows, current, LOSSES[self.loss](logits, labels), logits, labels)
                 break
             backwards += len(rows)
             loss, logits, gradient = self._gradient(model, current, labels, targets)
