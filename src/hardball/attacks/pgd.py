@@ -200,8 +200,15 @@ class PGD:
             logits = check_logits(model(point), len(current))
             loss = LOSSES[self.loss](logits, labels)
             climbed = loss if targets is None else -cross_entropy(logits, targets)
-            # only the input's gradient: nothing is accumulated in parameters
-            (gradient,) = torch.autograd.grad(climbed.sum(), point)
+            gradient = None
+            if climbed.requires_grad:
+                # only the input's gradient: nothing is accumulated in parameters
+                (gradient,) = torch.autograd.grad(climbed.sum(), point, allow_unused=True)
+        if gradient is None:
+            raise UserError(
+                "no gradient flows from the model's logits to its images; PGD climbs one: remove "
+                "no_grad, detach, argmax or rounding from the model"
+            )
         return loss.detach(), logits.detach(), gradient
 
     def _search(
