@@ -29,6 +29,10 @@ class Targeted:
     attack: PGD
     target: int | Literal["all"] = "all"
 
+    def __post_init__(self) -> None:
+        if self.target != "all" and not isinstance(self.target, int):
+            raise UserError(f"target {self.target!r}; allowed is the number of a class, or 'all'")
+
     @property
     def cost(self) -> int:
         # the number of classes is the model's; ten stands in, for sorting only
