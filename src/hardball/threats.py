@@ -151,7 +151,8 @@ def _norm_l2(delta: Tensor) -> Tensor:
     if not flat.numel():
         return flat.new_zeros(len(flat))
     scale = flat.abs().amax(dim=1, keepdim=True).clamp(min=torch.finfo(flat.dtype).tiny)
-    return torch.linalg.vector_norm(flat / scale, dim=1) * scale.squeeze(1)
+    lengths: Tensor = torch.linalg.vector_norm(flat / scale, dim=1)
+    return lengths * scale.squeeze(1)
 
 
 def _norm_linf(delta: Tensor) -> Tensor:

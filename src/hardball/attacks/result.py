@@ -93,7 +93,8 @@ def untouched(model: Classifier, *, random_state: bool = True) -> Iterator[None]
         for name, buffer in module._buffers.items()
         if buffer is not None
     ]
-    devices = range(torch.cuda.device_count()) if torch.cuda.is_initialized() else ()
+    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
+    devices = range(torch.cuda.device_count()) if started else ()
     try:
         with torch.random.fork_rng(devices=devices, enabled=random_state):
             yield

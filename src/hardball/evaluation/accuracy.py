@@ -197,7 +197,7 @@ class _State:
     def classify(self, images: Tensor, rows: Tensor) -> Tensor:
         """bool [R] on the CPU: `images`, which belong to examples `rows`, are classified right."""
         found = [torch.zeros(0, dtype=torch.bool)]
-        for part in torch.arange(len(rows)).split(self.batch_size):
+        for part in torch.split(torch.arange(len(rows)), self.batch_size):
             labels = self.data.labels[rows[part]]
             with torch.no_grad():
                 logits = check_logits(self.model(images[part]), len(part))
@@ -215,7 +215,7 @@ class _State:
         standing = self.broken_at.isinf().nonzero().squeeze(1)
         broken = unconfirmed = forwards = backwards = 0
         eps = float(threat.eps)
-        for rows in standing.split(self.batch_size):
+        for rows in torch.split(standing, self.batch_size):
             images, labels = self.data.images[rows], self.data.labels[rows]
             sources = generators(seed, rows.tolist(), crc32(name.encode()), _as_int(eps))
             result = attack(self.model, images, labels, threat, generator=sources)
