@@ -138,8 +138,15 @@ class RunFolder:
         Raises:
             UserError: another one does.
         """
-        self.state.mkdir(parents=True, exist_ok=True)
-        with (self.state / "lock").open("w") as file:
+        try:
+            self.state.mkdir(parents=True, exist_ok=True)
+            lock = (self.state / "lock").open("w")
+        except OSError as error:
+            raise UserError(
+                f"cannot write in {self.state}: {error.strerror}; choose a place that can be "
+                "written to"
+            ) from error
+        with lock as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:

@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import pickle
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def write_atomically(path: Path, content: bytes) -> None:
         temporary.replace(path)
         _sync_folder(path.parent)
     except OSError as error:
-        temporary.unlink(missing_ok=True)
+        with suppress(OSError):
+            temporary.unlink()
         cure = {
             errno.ENOSPC: "free some space and continue with --resume",
             errno.EDQUOT: "your quota is used up; free some space and continue with --resume",

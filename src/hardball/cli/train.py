@@ -14,13 +14,14 @@ from hardball.recipes.presets import PRESETS, preset
 from hardball.runs import INTERRUPTED, Run
 from hardball.training import Settings
 from hardball.training.fit import MACHINE
+from hardball.training.processes import is_follower
 
 
 def train(argv: Sequence[str]) -> int:
     """Train from random weights: adversarial training, or along a curriculum."""
     resumed = peek(argv, "resume")
     kind = peek(argv, "curriculum") or "constant"
-    parser = _parser("train", train.__doc__, argv, kind)
+    parser = _parser("train", "--eps E", argv, kind, about=train.__doc__)
     parser.add_argument(
         "--resume", type=Path, help="continue this run; only flags of the machine may differ"
     )
@@ -34,9 +35,12 @@ def extend(argv: Sequence[str]) -> int:
     """Extended adversarial training: go on from the weights of a smaller ε, at a larger one."""
     words = [word for word in argv if not word.startswith("-")]
     origin = Path(words[0]) if words and argv[0] == words[0] else None
-    parser = _parser("extend", extend.__doc__, argv, "extend", origin)
+    parser = _parser("extend", "RUN --eps E", argv, "extend", origin, about=extend.__doc__)
     parser.add_argument(
-        "origin", type=Path, help="a run, or a weights file (then name --data and --model)"
+        "origin",
+        type=Path,
+        metavar="RUN",
+        help="a run, or a weights file (then name --data and --model)",
     )
     job, settings = _parsed(parser, argv)
     if origin is None:
@@ -49,9 +53,15 @@ def extend(argv: Sequence[str]) -> int:
 
 
 def _parser(
-    name: str, about: str | None, argv: Sequence[str], kind: str, origin: Path | None = None
+    name: str,
+    arguments: str,
+    argv: Sequence[str],
+    kind: str,
+    origin: Path | None = None,
+    *,
+    about: str | None,
 ) -> Parser:
-    parser = Parser(prog=f"hardball {name}", description=about)
+    parser = Parser(name, arguments, description=about)
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     parser.add_argument("--preset", type=str | None, help=f"defaults by name: {', '.join(PRESETS)}")
     parser.add_class_arguments(Job, None, fail_untyped=False)
@@ -89,6 +99,6 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
 
 def _report(run: Run) -> int:
     assert run.outcome is not None
-    if run.folder is not None:
+    if run.folder is not None and not is_follower():
         print(f"{run.outcome.status}: {run.folder.path}")
     return 130 if run.outcome.status == INTERRUPTED else 0

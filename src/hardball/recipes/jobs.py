@@ -15,8 +15,8 @@ from hardball.evaluation import Evaluation, evaluate, protocols
 from hardball.runs import Config, Run, RunFolder, load_run, model_from, write_json
 from hardball.seeding import derive
 from hardball.threats import ThreatModel
-from hardball.training import Constant, Curriculum, Iterative, Settings, fit
-from hardball.training.fit import MACHINE, launch
+from hardball.training import Constant, Curriculum, Iterative, Settings, checkpoint, fit
+from hardball.training.fit import MACHINE
 
 DEFAULT_MODELS = {
     "digits": "digits_cnn",
@@ -62,8 +62,18 @@ class Job:
     """Folder of the run; by default runs/ and a name made of the settings."""
 
     def schedule(self) -> Curriculum:
-        """The curriculum of these settings."""
+        """The curriculum of these settings.
+
+        Raises:
+            UserError: see `Constant` and `Iterative`; or settings of a ramp without one.
+        """
         if self.curriculum == "constant":
+            for name in RAMP_FIELDS:
+                if getattr(self, name) != getattr(Job, name):
+                    raise UserError(
+                        f"{name}={getattr(self, name)} without a ramp; add --curriculum iterative "
+                        "or leave it out"
+                    )
             return Constant(self.eps) if self.epochs is None else Constant(self.eps, self.epochs)
         ramp = Iterative(
             self.eps,
@@ -125,7 +135,6 @@ def train(
         settings=settings,
         out=out,
         about=about,
-        fabric=launch(settings),
         console=console,
     )
 
@@ -149,6 +158,8 @@ def resume(path: Path, machine: dict[str, Any], *, console: Console | None = Non
     if name not in kind:
         raise unknown("curriculum", name, kind)
     model = _fresh(config, settings.seed)
+    if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
+        _start_from(model, config["origin"])
     return fit(
         model,
         load_dataset(config["data"]["name"], config["data"]["root"], "train"),
@@ -157,7 +168,6 @@ def resume(path: Path, machine: dict[str, Any], *, console: Console | None = Non
         out=path,
         resume=True,
         about={key: config[key] for key in ("data", "model", "origin")},
-        fabric=launch(settings),
         console=console,
     )
 
@@ -209,12 +219,15 @@ def measure(
     chosen = protocols.protocol(protocol) if attacks is None else protocols.named(attacks)
     config = _config_of(path, data, data_root, model, model_args)
     trained = config.get("curriculum", {})
-    radii = eps or [float(trained.get("target", trained.get("eps", 0.0)))]
+    radii = [float(trained.get("target", trained.get("eps", 0.0)))] if eps is None else eps
+    if not radii or not chosen:
+        raise UserError(f"eps={radii}, attacks={list(chosen)}; give at least one of each")
     threat = ThreatModel(norm or config.get("settings", {}).get("norm", "linf"), max(radii))
-    if n is not None and n < 1:
-        raise UserError(f"n={n}; allowed is 1 or more test images")
+    for name, value, least in (("n", n, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
+        if value is not None and value < least:
+            raise UserError(f"{name}={value}; allowed is {least} or more")
+    where = _device(device)
     test = load_dataset(config["data"]["name"], config["data"]["root"], split)
-    where = torch.device(_best_device() if device == "auto" else device)
     network = _weights_into(path, config, test).to(where).to(memory_format=torch.channels_last)
     found = evaluate(
         network,
@@ -280,15 +293,40 @@ def _origin(path: Path) -> Config:
     return {"path": str(path), "sha256": storage.digest(storage.read_bytes(weights, "weights"))}
 
 
+def _start_from(model: nn.Module, origin: Config) -> None:
+    """The weights that an extension killed before its first resume point had started from."""
+    path = Path(origin["path"])
+    if _origin(path) != origin:
+        raise UserError(f"{path} has changed since it was extended; start anew in another --out")
+    storage.load_weights(model, weights_of(path))
+
+
 def _default_folder(job: Job, settings: Settings, origin: Path | None) -> Path:
     kind = "standard" if job.eps == 0 else "at" if job.curriculum == "constant" else "iat"
-    prefix = f"{origin.stem}-to" if origin is not None else f"{job.data}-{kind}"
+    prefix = f"{job.data}-{kind}"
+    if origin is not None:
+        # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
+        prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
     return Path("runs") / f"{prefix}-{job.eps:.4g}-seed{settings.seed}"
 
 
-def _best_device() -> str:
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def _device(name: str) -> torch.device:
+    """The device of that name, seen to exist; auto takes a GPU where there is one.
+
+    Raises:
+        UserError: no such device here.
+    """
+    best = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        device = torch.device(best if name == "auto" else name)
+        torch.zeros(1, device=device).item()
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise UserError(
+            f"device={name} is not on this machine; use {best}" + (" or cpu" * (best != "cpu"))
+        ) from error
+    return device
 
 
+RAMP_FIELDS = ("increment", "ramp_epochs", "hold", "start", "shape", "per", "may_stop")
 JOB_FIELDS = tuple(f.name for f in fields(Job))
 SETTINGS_FIELDS = tuple(f.name for f in fields(Settings))

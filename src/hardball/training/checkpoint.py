@@ -11,11 +11,22 @@ KEPT = 2
 
 
 def save(folder: Path, position: tuple[int, int], state: dict[str, Any]) -> None:
-    """Write the resume point of (epoch, step) and delete all but the newest two."""
+    """Write the resume point of (epoch, step); keep it and the one before it.
+
+    Points of a later position are damaged ones that the run had to go back from, and hidden
+    files what a kill left of a write: nobody else writes here, so they go too.
+    """
     epoch, step = position
-    storage.save_state(state, folder / f"epoch{epoch:05d}-step{step:07d}.pt")
-    for old in _newest_first(folder)[KEPT:]:
+    path = folder / f"epoch{epoch:05d}-step{step:07d}.pt"
+    storage.save_state(state, path)
+    kept = [point for point in _newest_first(folder) if point <= path][:KEPT]
+    for old in {*folder.glob("epoch*-step*.pt"), *folder.glob(".epoch*.tmp")} - {*kept}:
         old.unlink(missing_ok=True)
+
+
+def exists(folder: Path) -> bool:
+    """True if there is a resume point, readable or not."""
+    return bool(_newest_first(folder))
 
 
 def load(folder: Path, identity: str) -> dict[str, Any] | None:

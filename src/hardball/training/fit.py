@@ -5,7 +5,9 @@ only tensors and counters and a resumed run repeats the uninterrupted one bit fo
 with the same number of threads and processes).
 """
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -20,6 +22,7 @@ from hardball.data import Dataset, split_validation
 from hardball.errors import UserError
 from hardball.runs import Config, Run, RunFolder
 from hardball.training.curriculum import Curriculum
+from hardball.training.processes import in_first
 from hardball.training.settings import Settings
 from hardball.training.trainer import Trainer
 
@@ -73,8 +76,10 @@ def fit(
         held = settings.validation or max(1, min(1000, len(data) // 10))
         data, validation = split_validation(data, held, settings.seed)
     config = describe(curriculum, settings, about)
-    fabric = fabric or launch(settings)
     folder = None if out is None else RunFolder(Path(out))
+    if folder is not None and not resume:
+        folder.refuse_if_taken()
+    fabric = fabric or launch(settings)
     trainer = Trainer(
         model,
         data.to(fabric.device),
@@ -85,16 +90,10 @@ def fit(
         folder=folder,
         identity=identity(config),
     )
-    if folder is None:
-        outcome = trainer.run(console)
-    elif fabric.is_global_zero:
-        _claim(folder, config, resume)
-        with folder.locked():
-            fabric.barrier()
-            outcome = trainer.run(console, resume=resume)
-    else:
-        fabric.barrier()
-        outcome = trainer.run(None, resume=resume)
+    with ExitStack() as stack:
+        if folder is not None:
+            in_first(fabric, lambda: stack.enter_context(_claimed(folder, config, resume)))
+        outcome = trainer.run(console, resume=resume)
     return Run(model=model, config=config, outcome=outcome, history=trainer.history, folder=folder)
 
 
@@ -108,18 +107,36 @@ def launch(settings: Settings) -> Fabric:
     if strategy == "auto" and settings.devices * settings.num_nodes > 1:
         strategy = "ddp"
     try:
-        fabric = Fabric(
-            accelerator=settings.accelerator,
-            devices=settings.devices,
-            num_nodes=settings.num_nodes,
-            strategy=strategy,
-            precision=settings.precision,  # type: ignore[arg-type]
-        )
-        fabric.launch()
+        with _quiet():
+            fabric = Fabric(
+                accelerator=settings.accelerator,
+                devices=settings.devices,
+                num_nodes=settings.num_nodes,
+                strategy=strategy,
+                precision=settings.precision,  # type: ignore[arg-type]
+            )
+            fabric.launch()
     except (ValueError, RuntimeError) as error:
-        asked = f"accelerator={settings.accelerator}, devices={settings.devices}"
-        raise UserError(f"{asked}: {str(error).splitlines()[0]}") from error
+        asked = (
+            f"accelerator={settings.accelerator}, devices={settings.devices}, "
+            f"strategy={settings.strategy}"
+        )
+        raise UserError(
+            f"{asked}: {str(error).splitlines()[0]} Name what this machine has: --accelerator cpu"
+        ) from error
     return fabric
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Fabric's announcements are left out, its warnings stay."""
+    logger = logging.getLogger("lightning_fabric")
+    before = logger.level
+    logger.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        logger.setLevel(before)
 
 
 def describe(curriculum: Curriculum, settings: Settings, about: Mapping[str, Any] | None) -> Config:
@@ -145,11 +162,19 @@ def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
     return [(prefix, repr(list(value) if isinstance(value, tuple) else value))]
 
 
-def _claim(folder: RunFolder, config: Config, resume: bool) -> None:
-    """Make the folder this run's, or see that it is."""
-    if not resume:
+@contextmanager
+def _claimed(folder: RunFolder, config: Config, resume: bool) -> Iterator[None]:
+    """The folder as this run's and nobody else's."""
+    if resume:
+        _check_same(folder, config)
+    else:
         folder.create(config)
-        return
+    with folder.locked():
+        yield
+
+
+def _check_same(folder: RunFolder, config: Config) -> None:
+    """See that the folder is this run's."""
     asked, found = dict(_flat(config)), dict(_flat(folder.config()))
     if identity(config) != identity(folder.config()):
         differing = sorted(k for k in asked.keys() | found.keys() if asked.get(k) != found.get(k))

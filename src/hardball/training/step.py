@@ -62,16 +62,11 @@ class Sums:
         self._values[1] = 0
 
     def reduce(self, fabric: Fabric) -> None:
-        """Gather all processes' sums in process 0."""
+        """Add up what all processes saw."""
         if fabric.world_size > 1:
             total = fabric.all_reduce(self._values, reduce_op="sum")
             assert isinstance(total, Tensor)
             self._values = total
-
-    def leave_to_first(self, fabric: Fabric) -> None:
-        """After `reduce`, only process 0 keeps the sums, so that they are not counted twice."""
-        if not fabric.is_global_zero:
-            self._values = torch.zeros_like(self._values)
 
     def means(self) -> dict[str, float]:
         return self._means(0)
@@ -134,8 +129,12 @@ class Update:
         return self._done(losses.detach(), logits.detach(), labels, weight, eps)
 
     def apply(self) -> None:
-        """Take the optimiser's step."""
+        """Take the optimiser's step, and process 0's buffers (batch-norm statistics), so that all
+        processes go on with the same network, as they would after a resume."""
         self.optimizer.step()
+        if self.fabric.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
 
     def _attacked(
         self, images: Tensor, labels: Tensor, eps: float

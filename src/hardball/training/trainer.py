@@ -5,6 +5,7 @@ Shapes: N training images, B examples per update over all processes, K classes.
 
 import math
 import time
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -13,7 +14,10 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from hardball import storage
+from hardball.checks import check_logits
 from hardball.data import Dataset
+from hardball.errors import UserError
+from hardball.modes import evaluating
 from hardball.runs import (
     COLLAPSED,
     FINISHED,
@@ -28,12 +32,28 @@ from hardball.training import checkpoint, health
 from hardball.training.curriculum import Curriculum
 from hardball.training.interrupt import Interrupt
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.processes import agree, in_first
 from hardball.training.schedule import SCHEDULES, make_optimizer
 from hardball.training.settings import Settings
 from hardball.training.step import Sums, Update, validate
-from hardball.training.watch import Row, Watcher
+from hardball.training.watch import Row, Watcher, write_metrics
 
 Weights = dict[str, Tensor]
+
+
+def check_classes(model: nn.Module, data: Dataset) -> None:
+    """See that the model returns one logit per class, before anything is trained or written.
+
+    Raises:
+        UserError: it returns something else.
+    """
+    with evaluating(model), torch.no_grad():
+        found = check_logits(model(data.images[:2]), len(data.images[:2])).shape[1]
+    if found != data.classes:
+        raise UserError(
+            f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
+            "is one for each class: change its last layer"
+        )
 
 
 class Trainer:
@@ -65,6 +85,7 @@ class Trainer:
             weight_decay=settings.weight_decay,
         )
         wrapped, self.optimizer = fabric.setup(model, optimizer)
+        check_classes(model, train)
         self.update = Update(wrapped, model, self.optimizer, settings, fabric)
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = health.constant_loss(train.labels, train.classes)
@@ -97,8 +118,7 @@ class Trainer:
             outcome = self._loop(watcher, interrupt)
             if outcome.status != INTERRUPTED:
                 self._keep_good()
-            if self.folder is not None and self.fabric.is_global_zero:
-                self.folder.write_outcome(outcome)
+            self._write(lambda folder: folder.write_outcome(outcome))
             if outcome.status != FINISHED:
                 watcher.say(outcome.message)
         self.fabric.barrier()
@@ -114,10 +134,12 @@ class Trainer:
                 )
             if status == INTERRUPTED:
                 self._save()
-                where = f"--resume {self.folder.path}" if self.folder else "the same call"
-                return self._outcome(
-                    INTERRUPTED, f"interrupted in epoch {self.epoch + 1}; continue with {where}"
+                cure = (
+                    f"continue with --resume {self.folder.path}"
+                    if self.folder
+                    else "give out= a folder next time, to be able to continue"
                 )
+                return self._outcome(INTERRUPTED, f"interrupted in epoch {self.epoch + 1}; {cure}")
             ended = self._finish_epoch(watcher, started)
             if ended is not None:
                 return ended
@@ -141,7 +163,7 @@ class Trainer:
                 self.sums.restart_tail()
             done = self.update(*batch, eps=eps, seed=derive(settings.seed, self.epoch, self.step))
             due = time.monotonic() - last_save > 60 * settings.save_minutes
-            bad, stop, save = self._agree(not done.finite, interrupt.requested, due)
+            bad, stop, save = agree(self.fabric, not done.finite, interrupt.requested, due)
             if bad:
                 return NON_FINITE
             self.update.apply()
@@ -175,10 +197,11 @@ class Trainer:
         losses = [r["val_adv_loss"] for r in self.history]
         classes = self.train.classes
         last_good = health.sudden_increase(losses, classes) if self.curriculum.may_stop else None
-        watcher.epoch(row, self.history)
+        watcher.epoch(row)
+        self._write(lambda folder: write_metrics(folder, self.history))
         if last_good is not None:
-            kept = self.history[last_good]["eps"]
-            self.good_eps = kept if self.good is not None else eps
+            # usually the epoch before the increase; an earlier one if that was in doubt itself
+            kept = eps if self.good is None else self.good_eps
             return self._outcome(
                 STOPPED,
                 increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
@@ -249,29 +272,24 @@ class Trainer:
             * len(self.train)
         )
 
-    def _agree(self, *flags: bool) -> list[bool]:
-        """True where it is true in any process, so that all of them take the same decision."""
-        if self.fabric.world_size == 1:
-            return list(flags)
-        votes = torch.tensor(flags, dtype=torch.float32, device=self.fabric.device)
-        total = self.fabric.all_reduce(votes, reduce_op="sum")
-        assert isinstance(total, Tensor)
-        return [bool(v) for v in total.tolist()]
-
     def _accept(self) -> None:
         """The weights as they are now are good."""
         self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.good_eps = self.curriculum.eps_at(max(0, self.epoch - 1))
-        if self.folder is not None and self.fabric.is_global_zero:
-            storage.save_weights(self.model, self.folder.weights_file)
+        self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
 
     def _keep_good(self) -> None:
         """Leave the last good weights in the model and the folder (the present ones if no epoch
         was good: they are finite, and there is nothing better)."""
         if self.good is not None:
             self.model.load_state_dict(self.good)
-        if self.folder is not None and self.fabric.is_global_zero:
-            storage.save_weights(self.model, self.folder.weights_file)
+        self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
+
+    def _write(self, act: Callable[[RunFolder], object]) -> None:
+        """Something into the run's folder, if there is one, by process 0."""
+        folder = self.folder
+        if folder is not None:
+            in_first(self.fabric, lambda: act(folder))
 
     def _outcome(self, status: str, message: str) -> Outcome:
         return Outcome(
@@ -288,19 +306,20 @@ class Trainer:
         if self.folder is None:
             return
         self.sums.reduce(self.fabric)
-        self.sums.leave_to_first(self.fabric)
-        if self.fabric.is_global_zero:
-            state = {
-                "identity": self.identity,
-                "position": [self.epoch, self.step],
-                "model": self.model.state_dict(),
-                "optimizer": self.optimizer.state_dict(),
-                "good": self.good,
-                "sums": self.sums.state(),
-                "history": self.history,
-                "numbers": [self.sample_steps, self.seconds, self.good_eps],
-            }
-            checkpoint.save(self.folder.state, (self.epoch, self.step), state)
+        if not self.fabric.is_global_zero:
+            self.sums = Sums.zero(self.fabric.device)  # process 0 has them: not counted twice
+        state = {
+            "identity": self.identity,
+            "position": [self.epoch, self.step],
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "good": self.good,
+            "sums": self.sums.state(),
+            "history": self.history,
+            "numbers": [self.sample_steps, self.seconds, self.good_eps],
+        }
+        at = (self.epoch, self.step)
+        self._write(lambda folder: checkpoint.save(folder.state, at, state))
 
     def _restore(self, state: dict[str, Any] | None) -> None:
         if state is None:

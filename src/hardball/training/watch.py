@@ -1,4 +1,4 @@
-"""What people watch while a network trains: a live line, metrics.csv and TensorBoard."""
+"""What people watch while a network trains: a live line, TensorBoard and metrics.csv."""
 
 import csv
 import io
@@ -17,7 +17,7 @@ Row = dict[str, float]
 
 
 class Watcher:
-    """Shows progress on `console` and records each epoch in the run's folder, if there is one.
+    """Shows progress on `console` and records each epoch as TensorBoard events in the run's folder.
 
     On a terminal it is a live line; in a log file, one line per epoch.
     """
@@ -26,7 +26,6 @@ class Watcher:
         self, *, planned: float, folder: RunFolder | None, console: Console | None, first_epoch: int
     ) -> None:
         self._console = console or Console(quiet=True)
-        self._folder = folder
         self._events = (
             SummaryWriter(str(folder.path), purge_step=first_epoch) if folder is not None else None
         )
@@ -76,8 +75,8 @@ class Watcher:
             state=f"ε={eps:.4g} loss={loss:.3f} adv={accuracy:.1%} {rate:,.0f} sample-steps/s",
         )
 
-    def epoch(self, row: Row, history: list[Row]) -> None:
-        """Record a finished epoch."""
+    def epoch(self, row: Row) -> None:
+        """Show and record a finished epoch."""
         self._console.print(
             f"epoch {row['epoch']:.0f}  ε={row['eps']:.4g}  loss={row['adv_loss']:.3f}  "
             f"adv={row['adv_accuracy']:.1%}  validation: clean={row['val_accuracy']:.1%} "
@@ -86,8 +85,6 @@ class Watcher:
             highlight=False,
             soft_wrap=True,
         )
-        if self._folder is not None:
-            write_metrics(self._folder, history)
         if self._events is not None:
             for name, value in row.items():
                 if name != "epoch":
