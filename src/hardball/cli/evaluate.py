@@ -12,9 +12,9 @@ from hardball.report.tables import evaluation_table
 def evaluate(
     run: Path,
     *,
-    eps: list[float] | None = None,
+    eps: float | list[float] | None = None,
     protocol: str = "quick",
-    attacks: list[str] | None = None,
+    attacks: str | list[str] | None = None,
     n: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
@@ -30,9 +30,9 @@ def evaluate(
 
     Args:
         run: a run, or a weights file (then name --data and --model).
-        eps: the ε to measure at, e.g. '[0.3, 0.4]'; by default the one trained for.
+        eps: the ε to measure at, one or several, e.g. '[0.3, 0.4]'; by default the one trained for.
         protocol: a named set of attacks: quick, paper, paper-cifar10, strong.
-        attacks: single attacks by name instead, e.g. '[pgd-100, targeted-pgd-20]'.
+        attacks: attacks by name instead, e.g. pgd-100 or '[pgd-100, targeted-pgd-20]'.
         n: number of test images, from the first; all by default.
         seed: of the attacks' random starts.
         batch_size: images at a time; changes the speed, not the answer.
@@ -46,8 +46,8 @@ def evaluate(
     """
     found = jobs.measure(
         run,
-        eps=eps,
-        attacks=attacks,
+        eps=[eps] if isinstance(eps, float) else eps,
+        attacks=[attacks] if isinstance(attacks, str) else attacks,
         protocol=protocol,
         n=n,
         seed=seed,
