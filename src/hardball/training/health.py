@@ -42,17 +42,18 @@ def collapsed(loss: float, one_class: float, floor: float) -> bool:
 def sudden_increase(losses: Sequence[float], classes: int) -> int | None:
     """The index of the last good epoch if the validation adversarial loss has jumped, else None.
 
-    The written rule for the paper's "significant sudden increase" (its Figure 7). A growing ε makes the
-    loss rise anyway, so what counts is a rise out of proportion: an epoch is high when its loss exceeds
-    that of the epoch before by more than three times the largest change between neighbours among the
-    five epochs before it, and by more than 2% of ln(classes). One high epoch may be noise; when the
-    next one lies above the same limit too, the run stops, and the epoch before both is the last good.
+    The written rule for the paper's "significant sudden increase" (its Figure 7). A growing ε makes
+    the loss rise anyway, so what counts is a rise out of proportion: an epoch is high when its loss
+    exceeds that of the epoch before by more than three times the largest change between neighbours
+    among the five epochs before it, and by more than 2% of ln(classes). One high epoch may be
+    noise; when the next one lies above the same limit too, the run stops, and the epoch before both
+    is the last good one.
     """
     first = len(losses) - 2
     before = losses[max(0, first - 5) : first]
     if len(before) < 3:
         return None
-    largest_change = max(abs(b - a) for a, b in zip(before, before[1:], strict=False))
+    largest_change = max(abs(b - a) for a, b in pairwise(before))
     limit = before[-1] + max(0.02 * math.log(classes), 3 * largest_change)
     return first - 1 if min(losses[first:]) > limit else None
 
