@@ -49,7 +49,7 @@ class Sums:
     @classmethod
     def of(cls, state: list[list[float]], device: torch.device) -> "Sums":
         sums = cls.zero(device)
-        sums._values += torch.tensor(state).to(sums._values)
+        sums._values += torch.tensor(state, dtype=torch.float64).to(sums._values)
         return sums
 
     def state(self) -> list[list[float]]:
