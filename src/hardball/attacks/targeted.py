@@ -8,7 +8,7 @@ from torch import Tensor
 
 from hardball.attacks.pgd import PGD
 from hardball.attacks.result import AttackResult, Classifier, take, untouched
-from hardball.checks import check_logits
+from hardball.checks import check_images, check_labels, check_logits
 from hardball.errors import UserError
 from hardball.losses import LOSSES, correct
 from hardball.threats import Generator, ThreatModel
@@ -47,6 +47,8 @@ class Targeted:
         *,
         generator: Generator = None,
     ) -> AttackResult:
+        check_images(images)
+        check_labels(labels, len(images))
         if not len(images):
             return self.attack(model, images, labels, threat, generator=generator)
         with untouched(model), torch.no_grad():
