@@ -23,7 +23,7 @@ def check_images(images: Tensor, what: str = "images") -> None:
         )
     if not images.numel():
         return
-    low, high = (float(v) for v in images.aminmax())
+    low, high = (float(v) for v in images.detach().aminmax())
     if low != low or high != high:
         raise UserError(f"{what} contain NaN; allowed are numbers in [0, 1]: clean the data first")
     if low < 0 or high > 1:
