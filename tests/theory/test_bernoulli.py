@@ -68,7 +68,9 @@ def probabilities(d: int, t: float) -> tuple[list[tuple[int, ...]], np.ndarray]:
 def test_no_classifier_on_the_cube_beats_the_threshold(d, t):
     """All 2^(2^d) classifiers, so the assumption of Theorem 4 is not assumed."""
     cube, chances = probabilities(d, t)
-    hamming = np.array([[sum(a != c for a, c in zip(x, z, strict=True)) for z in cube] for x in cube])
+    hamming = np.array(
+        [[sum(a != c for a, c in zip(x, z, strict=True)) for z in cube] for x in cube]
+    )
     answers = np.array(list(itertools.product((True, False), repeat=len(cube))))
     for eps in range(d + 1):
         near = (hamming <= eps).astype(np.int64)
@@ -114,7 +116,7 @@ def test_sampled_rules_agree_within_four_standard_errors():
 
 
 def flipped(points, labels, model, eps):
-    """Each point with `eps` effective features that agree with its own θ turned: the best attack."""
+    """The best attack: `eps` effective features that agree with the point's own θ are turned."""
     attacked = points.copy()
     for x, y in zip(attacked, labels, strict=True):
         theta = model.positive if y > 0 else model.negative

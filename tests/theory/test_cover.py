@@ -25,7 +25,8 @@ GRAPHS = st.builds(
 )  # fmt: skip
 BIPARTITE = st.builds(
     lambda a, b, p, seed: nx.bipartite.random_graph(a, b, p, seed=seed),
-    st.integers(1, 20), st.integers(1, 20), st.sampled_from([0.05, 0.2, 0.6]), st.integers(0, 10**6),
+    st.integers(1, 20), st.integers(1, 20), st.sampled_from([0.05, 0.2, 0.6]),
+    st.integers(0, 10**6),
 )  # fmt: skip
 
 

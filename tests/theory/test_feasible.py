@@ -21,7 +21,9 @@ from hardball.theory.distances import NORMS, labelled_points
 KINDS = ["bytes", "digits", "float32", "float64"]
 
 
-def cloud(kind: str, count: int, width: int, classes: int, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def cloud(
+    kind: str, count: int, width: int, classes: int, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Points with many ties and some duplicates, and labels of at least two classes."""
     rng = np.random.default_rng(seed)
     step = {"bytes": 255, "digits": 16}.get(kind, 7)
@@ -166,7 +168,10 @@ def test_a_float_is_read_as_the_fraction_it_came_from(numerator, denominator):
 def test_bytes_and_digits_are_recognised_and_floats_left_alone():
     bytes_ = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     labels = np.arange(256) % 2
-    assert (labelled_points(bytes_, labels).scale, labelled_points(bytes_, labels).values.dtype) == (
+    assert (
+        labelled_points(bytes_, labels).scale,
+        labelled_points(bytes_, labels).values.dtype,
+    ) == (
         255,
         np.uint8,
     )

@@ -51,7 +51,9 @@ def test_optimal_rule_attains_the_error_and_no_other_linear_rule_beats_it(model,
     assert rule_error(rule, model, eps, norm) == pytest.approx(model.robust_error(eps, norm), 1e-7)
     rng = np.random.default_rng(0)
     for _ in range(20):
-        other = LinearRule(rule.weight + rng.normal(size=rule.weight.size), rule.offset + rng.normal())
+        other = LinearRule(
+            rule.weight + rng.normal(size=rule.weight.size), rule.offset + rng.normal()
+        )
         assert rule_error(other, model, eps, norm) >= model.robust_error(eps, norm) - 1e-12
 
 

@@ -122,9 +122,7 @@ def test_space_equals_support_once_the_meeting_points_are_in_it(seed, count, p):
         np.concatenate([labels, np.zeros(len(extra), dtype=int)]),
         np.concatenate([weights, np.zeros(len(extra))]),
     )
-    free = optimal_robust(
-        FiniteDistribution(points, labels, weights), eps=eps, p=p, domain="space"
-    )
+    free = optimal_robust(FiniteDistribution(points, labels, weights), eps=eps, p=p, domain="space")
     assert optimal_robust(rich, eps=eps, p=p).accuracy == pytest.approx(free.accuracy)
 
 
@@ -165,7 +163,10 @@ def finite(**changes):
         (lambda: graph_distribution(nx.DiGraph([(0, 1), (1, 2)]), eps=1, p=2), "DiGraph"),
         (lambda: graph_distribution(nx.path_graph(3), eps=0, p=2), "eps=0"),
         (lambda: graph_distribution(nx.path_graph(3), eps=5, p=0), "give 2"),
-        (lambda: brute_force(finite(points=np.eye(30), labels=np.arange(30)), eps=1, p=2), "1000000"),
+        (
+            lambda: brute_force(finite(points=np.eye(30), labels=np.arange(30)), eps=1, p=2),
+            "1000000",
+        ),
     ],
 )  # fmt: skip
 def test_bad_input_names_the_value(build, word):

@@ -31,7 +31,7 @@ from scipy.sparse.csgraph import (
 Indices = NDArray[np.int64]
 
 # An integer program above this many edges is not tried: its linear bound is as good as we get.
-_LARGEST_PROGRAM = 200_000
+_LARGEST_PROGRAM = 500_000
 
 
 @dataclass(frozen=True)
@@ -230,7 +230,7 @@ def integer_cover(
     """min Σ w_v x_v over covers x ∈ {0, 1}^V, by branch and bound (HiGHS).
 
     The edges are gathered into cliques, of each of which a cover holds all vertices but one:
-    Σ_{v ∈ C} x_v ≥ |C| − 1. Images of several classes form many, and their bound is much the better.
+    Σ_{v ∈ C} x_v ≥ |C| − 1. Images of several classes form many; the bound is far better.
 
     Returns:
         The cover found, or None, and the solver's lower bound on the weight of any cover.
@@ -241,7 +241,9 @@ def integer_cover(
     cliques = _cliques(size, edges)
     sizes = np.array([len(clique) for clique in cliques])
     rows = np.repeat(np.arange(len(cliques)), sizes)
-    members = csr_matrix((np.ones(len(rows)), (rows, np.concatenate(cliques))), (len(cliques), size))
+    members = csr_matrix(
+        (np.ones(len(rows)), (rows, np.concatenate(cliques))), (len(cliques), size)
+    )
     result = milp(
         weights,
         integrality=np.ones(size),
