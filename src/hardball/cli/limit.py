@@ -35,6 +35,7 @@ def limit(
     seconds: float = 60.0,
     out: Path | None = None,
     figures: Path | None = None,
+    name: str | None = None,
     note: str | None = None,
 ) -> int:
     """The largest ε a data set allows, and the robust error it forces on any classifier beyond.
@@ -51,10 +52,12 @@ def limit(
         per: radii are divided by this: --per 255 --eps '[8, 16]' means 8/255 and 16/255.
         first: use only that many images of each part, from the first.
         seconds: time for the integer programs of one ε; bounds are given where it runs out.
-        out: JSON file; the result is added under DATA/PART/NORM, other entries are kept.
+        out: JSON file; the result is added under NAME/PART/NORM, other entries are kept.
         figures: folder for pictures of the curve and of conflicting pairs.
+        name: what to call the data in results, if not by --data.
         note: a remark stored with the result, e.g. what else the machine was doing.
     """
+    called = name or data
     images, labels = _load(data, data_root, part, first)
     began = time.perf_counter()
     closest = closest_pair(images, labels, norm)
@@ -62,7 +65,7 @@ def limit(
     radii = [e / per for e in eps] if eps is not None else _around(closest)
     curve = forced_errors(images, labels, norm, eps=radii, seconds=seconds)
     found: dict[str, Any] = {
-        "data": data,
+        "data": called,
         "part": part,
         "norm": norm,
         "images": len(labels),
@@ -79,19 +82,26 @@ def limit(
             "curve": round(time.perf_counter() - began - searched, 2),
         },
         "command": _command(
-            data=data, part=part, norm=norm, eps=eps, per=per, first=first, seconds=seconds
+            data=data,
+            part=part,
+            norm=norm,
+            eps=eps,
+            per=None if per == 1 else f"{per:g}",
+            first=first,
+            seconds=None if seconds == 60 else f"{seconds:g}",
+            name=name,
         ),
         "machine": machine.facts(),
         "note": note,
     }
     Console().print(_table(found))
     if out is not None:
-        _add(out, "/".join((data, part, norm)), found)
+        _add(out, "/".join((called, part, norm)), found)
     if figures is not None:
-        name = f"{data}-{part}-{norm}"
-        theory_figures.save(theory_figures.forced_error_curve(found), figures / f"{name}-curve.png")
+        stem = f"{called}-{part}-{norm}"
+        theory_figures.save(theory_figures.forced_error_curve(found), figures / f"{stem}-curve.png")
         worst = _worst_pairs(images, labels, closest, curve)
-        theory_figures.save(worst, figures / f"{name}-pairs.png")
+        theory_figures.save(worst, figures / f"{stem}-pairs.png")
     return 0
 
 

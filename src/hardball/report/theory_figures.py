@@ -39,8 +39,9 @@ def forced_error_curve(found: Mapping[str, Any]) -> Figure:
     axes = figure.add_subplot()
     eps = [point["eps"] for point in found["curve"]]
     low, high = np.array([point["error"] for point in found["curve"]]).T
-    axes.fill_between(eps, low, high, alpha=0.3, label="between the bounds")
-    axes.plot(eps, high, "o-", markersize=4, label="least forced error")
+    axes.plot(eps, low, "o-", markersize=4, label="least forced error, proven")
+    if (low < high).any():
+        axes.fill_between(eps, low, high, alpha=0.3, label="not settled")
     limit = found["closest_pair"]["distance"] / 2
     axes.axvline(limit, color="black", linestyle=":", label=f"first conflict, ε = {limit:.3g}")
     axes.set(
