@@ -65,7 +65,8 @@ class ConvNet(nn.Module):
             before = after
         if min(size) < 1:
             raise UserError(
-                f"images of {list(shape)} are too small for this network; use digits_cnn"
+                f"images of {list(shape)} are too small for this network; the smallest, digits_cnn, "
+                "takes 4×4 pixels or more"
             )
         self.convs = nn.ModuleList(convs)
         self.hidden = nn.Linear(before * size[0] * size[1], hidden)
@@ -174,7 +175,7 @@ def _imported(name: str) -> Callable[..., object]:
         sys.path.insert(0, "")
     try:
         found = getattr(importlib.import_module(module), attribute)
-    except ImportError as error:
+    except (ImportError, ValueError, TypeError) as error:  # the last two: no or a relative name
         raise UserError(
             f"model {name!r}: {error}; name an importable module, e.g. mynet:Net"
         ) from error
