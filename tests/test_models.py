@@ -1,0 +1,178 @@
+"""Networks: their shapes, their equivalences, and the refusal of what cannot work."""
+
+import re
+import sys
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from hardball import Normalize, UserError, build
+from hardball.models import MODELS
+
+SHAPES = {"mnist_cnn": (1, 28, 28), "digits_cnn": (1, 8, 8)}
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("classes", [2, 10])
+def test_every_model_maps_images_to_logits_with_a_gradient(name, classes):
+    shape = SHAPES.get(name, (3, 16, 16))
+    model = build(name, shape, classes).eval()
+    images = torch.rand(2, *shape, requires_grad=True)
+    logits = model(images)
+    assert logits.shape == (2, classes)
+    logits.square().sum().backward()
+    assert images.grad.isfinite().all()
+    assert images.grad.any()
+    assert all(p.requires_grad and p.grad is not None for p in model.parameters())
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_building_leaves_no_trace_in_the_model(name):
+    """The trial pass that looks for a wrong shape must not feed batch norm or switch modes."""
+    model = build(name, SHAPES.get(name, (3, 16, 16)), 10)
+    assert all(module.training for module in model.modules())
+    counters = [b for n, b in model.named_buffers() if n.endswith("num_batches_tracked")]
+    assert not any(counters)
+
+
+def parameters(model):
+    return sum(p.numel() for p in model.parameters())
+
+
+def test_mnist_cnn_is_the_papers():
+    model = build("mnist_cnn", (1, 28, 28), 10)
+    convolutions = (25 + 1) * 32 + (25 * 32 + 1) * 64
+    assert parameters(model) == convolutions + (4 * 4 * 64 + 1) * 1024 + 1025 * 10 == 1_111_946
+
+
+def test_padded_form_is_the_tutorials():
+    model = build("mnist_cnn", (1, 28, 28), 10, {"padding": True})
+    convolutions = (25 + 1) * 32 + (25 * 32 + 1) * 64
+    assert parameters(model) == convolutions + (7 * 7 * 64 + 1) * 1024 + 1025 * 10
+    assert model.convs[0](torch.zeros(1, 1, 28, 28)).shape[-2:] == (28, 28)
+
+
+@pytest.mark.parametrize(
+    ("name", "args"), [("mnist_cnn", {}), ("mnist_cnn", {"padding": True}), ("digits_cnn", {})]
+)
+def test_pooling_before_relu_equals_relu_before_pooling(name, args):
+    model = build(name, SHAPES[name], 10, args)
+    images = torch.rand(3, *SHAPES[name])
+    x = images
+    for conv in model.convs:
+        x = F.max_pool2d(F.relu(conv(x)), 2)
+    assert torch.equal(model(images), model.logits(F.relu(model.hidden(x.flatten(1)))))
+
+
+@pytest.mark.parametrize(("name", "millions"), [("resnet18", 11.17), ("resnet50", 23.52)])
+def test_resnets_have_the_cifar_stem(name, millions):
+    model = build(name, (3, 32, 32), 10)
+    normalize, net = model
+    assert round(parameters(model) / 1e6, 2) == millions
+    with torch.no_grad():
+        images = torch.rand(2, 3, 32, 32)
+        assert net.maxpool(net.relu(net.bn1(net.conv1(images)))).shape == (2, 64, 32, 32)
+    assert isinstance(normalize, Normalize)
+
+
+def test_normalize_is_affine_per_channel():
+    images = torch.rand(2, 3, 4, 4)
+    found = Normalize([0.1, 0.2, 0.3], [1.0, 2.0, 4.0])(images)
+    for channel, (mean, std) in enumerate([(0.1, 1.0), (0.2, 2.0), (0.3, 4.0)]):
+        torch.testing.assert_close(found[:, channel], (images[:, channel] - mean) / std)
+
+
+THEIRS = """
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, width=4, classes=3):
+        super().__init__()
+        self.body = nn.Sequential(nn.Flatten(), nn.Linear(16, width), nn.Linear(width, classes))
+    def forward(self, images):
+        return self.body(images)
+
+def function(width):
+    return Net(width)
+
+def text():
+    return "a network"
+
+class Pair(Net):
+    def forward(self, images):
+        return self.body(images), images
+
+class Maps(nn.Module):
+    def forward(self, images):
+        return images
+
+number = 7
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    """A user's own module, importable as `theirs.nets`."""
+    package = tmp_path / "theirs"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "nets.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    yield
+    for name in [n for n in sys.modules if n.split(".")[0] == "theirs"]:
+        del sys.modules[name]
+
+
+@pytest.mark.parametrize("name", ["Net", "function"])
+@pytest.mark.usefixtures("theirs")
+def test_a_users_own_class_or_function_is_built_from_the_current_directory(name):
+    model = build(f"theirs.nets:{name}", (1, 4, 4), 3, {"width": 7})
+    assert isinstance(model, nn.Module)
+    assert model.body[1].out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("name", "args", "message"),
+    [
+        ("vgg", {}, r"unknown model 'vgg'; there are: .*mnist_cnn.*your.module:Class"),
+        ("nowhere.nets:Net", {}, r"'nowhere.nets:Net'.*nowhere.*importable"),
+        ("theirs.nets:Nett", {}, r"theirs.nets has no 'Nett'; check the spelling"),
+        ("theirs.nets:", {}, r"theirs.nets has no ''; check the spelling"),
+        (":Net", {}, r"':Net'.*importable module"),
+        ("..nets:Net", {}, r"'..nets:Net'.*importable module"),
+        ("theirs.nets:number", {}, r"is a int; name a class or a function"),
+        ("theirs.nets:text", {}, r"made a str; allowed is a torch.nn.Module"),
+        ("theirs.nets:Net", {"depth": 3}, r"\{'depth': 3\}.*model_args"),
+        ("theirs.nets:function", {}, r"width.*model_args"),
+        ("theirs.nets:Net", {"classes": 5}, r"5 outputs for 3 classes.*model_args"),
+        ("theirs.nets:Pair", {}, r"returned tuple; allowed is a tensor of logits"),
+        ("theirs.nets:Maps", {}, r"shape \[2, 1, 4, 4\].*\[B, classes\]"),
+        ("digits_cnn", {"widht": 3}, r"widht.*model_args"),
+        ("mnist_cnn", {}, r"\[1, 4, 4\] are too small.*digits_cnn"),
+        ("resnet18", {}, r"3 channels for images of 1.*model_args mean and std"),
+        ("resnet18", {"mean": [0.5], "std": [0.0]}, r"std=\[0.0\].*std > 0"),
+        ("resnet18", {"mean": [0.5], "std": [0.1, 0.2]}, r"std=\[0.1, 0.2\].*per channel"),
+        ("resnet18", {"depth": 34}, r"depth.*model_args"),
+    ],
+)
+@pytest.mark.usefixtures("theirs")
+def test_refusals_name_the_value_and_the_cure(name, args, message):
+    with pytest.raises(UserError, match=message):
+        build(name, (1, 4, 4), 3, args)
+
+
+@pytest.mark.usefixtures("theirs")
+def test_a_model_for_other_images_is_refused_before_training():
+    with pytest.raises(UserError, match=re.escape("on images [1, 5, 5]") + ".*fix model_args"):
+        build("theirs.nets:Net", (1, 5, 5), 3)
+
+
+@pytest.mark.parametrize("shape", [(1, 3, 3), (1, 8, 2)])
+def test_images_too_small_for_any_network_are_told_the_smallest(shape):
+    with pytest.raises(UserError, match=r"too small for this network.*4×4 pixels or more"):
+        build("digits_cnn", shape, 3)
+    assert build("digits_cnn", (1, 4, 4), 3)
