@@ -187,8 +187,14 @@ def _folder(root: Path, train: bool) -> Dataset:
 def _pixels(path: Path) -> np.ndarray[Any, np.dtype[np.uint8]]:
     try:
         with Image.open(path) as image:
-            grey = image.mode in ("1", "L", "I;16")
-            pixels = np.asarray(image.convert("L" if grey else "RGB"))
+            deep = image.mode.startswith("I;16")
+            grey = deep or image.mode in ("1", "L")
+            # 16 bits are scaled here: Pillow's conversion would clip everything above 255
+            pixels = (
+                (np.asarray(image) // 257).astype(np.uint8)
+                if deep
+                else np.asarray(image.convert("L" if grey else "RGB"))
+            )
     except OSError as error:
         raise UserError(f"cannot read the image {path}: {error}; replace or remove it") from error
     return pixels[..., None] if grey else pixels
@@ -202,7 +208,7 @@ def _same_size(
         if pixels.shape != expected:
             raise UserError(
                 f"{path} is {pixels.shape} but {first} is {expected} (height, width, channels); "
-                "resize all images to one size first"
+                "bring all images to one size and colour mode first"
             )
     return [pixels for _, pixels in images]
 
