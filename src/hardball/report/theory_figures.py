@@ -83,7 +83,7 @@ def l0_surface(surface: Array, k: int, t: float) -> Figure:
     )
     best = surface.min(axis=1)
     below = best < 0.5 - 1e-12
-    axes.plot(surface.argmin(axis=1)[below] - 1, np.flatnonzero(below), "w.", label="optimal s")
+    axes.plot(surface.argmin(axis=1)[below] - 1, np.flatnonzero(below), "r.", label="optimal s")
     axes.set(xlabel="threshold s", ylabel="ε (flips)", title=f"ℓ0 robust error, k = {k}, t = {t:g}")
     axes.legend(fontsize=8)
     figure.colorbar(picture)
