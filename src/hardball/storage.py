@@ -8,6 +8,7 @@ import hashlib
 import io
 import os
 import pickle
+import warnings
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -149,7 +150,8 @@ def load_state(path: Path) -> dict[str, Any]:
     """
     content = read_bytes(path, "resume point")
     try:
-        state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
+        with warnings.catch_warnings(action="ignore"):  # the error below says it better
+            state = torch.load(io.BytesIO(content), weights_only=True, map_location="cpu")
     except (RuntimeError, EOFError, OSError, ValueError, KeyError, pickle.UnpicklingError) as error:
         raise UserError(f"{path} is no whole resume point ({type(error).__name__})") from error
     if not isinstance(state, dict):

@@ -6,6 +6,8 @@ from collections.abc import Callable
 import torch
 from torch import nn
 
+from hardball.errors import UserError
+
 SCHEDULES: dict[str, Callable[[float], float]] = {
     "constant": lambda _: 1.0,
     # the paper's CIFAR-10 rule: 0.1 / 0.01 / 0.001 for a third of the epochs each
@@ -30,6 +32,15 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 def make_optimizer(
     model: nn.Module, name: str, *, lr: float, momentum: float, weight_decay: float
 ) -> torch.optim.Optimizer:
-    """An optimiser over the parameters that are trained."""
+    """An optimiser over the parameters that are trained.
+
+    Raises:
+        UserError: there are none.
+    """
     trained = [p for p in model.parameters() if p.requires_grad]
+    if not trained:
+        raise UserError(
+            f"a {type(model).__name__} with no parameter that requires a gradient leaves nothing to "
+            "train; unfreeze some, or register them in the model"
+        )
     return OPTIMIZERS[name](trained, lr, momentum, weight_decay)
