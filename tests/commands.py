@@ -1,0 +1,130 @@
+"""Runs of the command in processes of their own, which may be killed at any moment.
+
+The processes are forked from a server that has imported everything once, so each starts at once.
+"""
+
+import importlib
+import multiprocessing
+import os
+import signal
+import socket
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from multiprocessing.context import ForkServerContext, ForkServerProcess
+from pathlib import Path
+
+import torch
+
+from hardball.cli import main
+
+TINY = ("--steps", "2", "--batch-size", "64", "--validation", "1000", "--model-args", "{width: 4}")
+"""Flags of a training that takes well under a second: 437 digits, 7 updates per epoch."""
+
+
+Ended = tuple[int, str, str]
+"""Exit code (negative: the signal that ended it), what went to stdout, what went to stderr."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Signal:
+    """Sent by the process to itself at the `count`-th call of a function."""
+
+    at: str
+    """module:attribute"""
+    count: int
+    number: signal.Signals = signal.SIGKILL
+
+
+@dataclass(frozen=True, kw_only=True)
+class Started:
+    """A process that runs the command."""
+
+    process: ForkServerProcess
+    log: Path
+
+    def end(self) -> Ended:
+        """Wait for it."""
+        self.process.join()
+        code = self.process.exitcode
+        assert code is not None
+        return code, (self.log / "out").read_text(), (self.log / "err").read_text()
+
+
+def start(
+    words: Sequence[object],
+    folder: Path,
+    *,
+    planned: Signal | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Started:
+    """Run `hardball *words` in `folder`."""
+    log = folder / f"log{len(list(folder.glob('log*')))}"
+    log.mkdir(parents=True)
+    arguments = ([str(w) for w in words], folder, log, planned, dict(environment or {}))
+    process = _server().Process(target=_run, args=arguments)
+    process.start()
+    return Started(process=process, log=log)
+
+
+def run(words: Sequence[object], folder: Path, *, planned: Signal | None = None) -> Ended:
+    """Run `hardball *words` in `folder` to its end."""
+    return start(words, folder, planned=planned).end()
+
+
+def run_two(words: Sequence[object], folder: Path, *, planned: Signal | None = None) -> list[Ended]:
+    """Run `hardball *words` as two processes, as a launcher does; `planned` is for the first."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    shared |= {"WORLD_SIZE": "2", "NODE_RANK": "0"}
+    words = [*words, "--devices", 2, "--accelerator", "cpu"]
+    both = [
+        start(
+            words,
+            folder,
+            planned=planned if rank == 0 else None,
+            environment=shared | {"LOCAL_RANK": str(rank)},
+        )
+        for rank in range(2)
+    ]
+    return [one.end() for one in both]
+
+
+@cache
+def _server() -> ForkServerContext:
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(
+        ["hardball.cli", "sklearn.datasets", "torch.utils.tensorboard", __name__]
+    )
+    return context
+
+
+def _run(
+    words: list[str], folder: Path, log: Path, planned: Signal | None, environment: dict[str, str]
+) -> None:
+    os.chdir(folder)
+    os.environ.update(environment)
+    for number, name in ((1, "out"), (2, "err")):
+        os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT), number)
+    torch.set_num_threads(1)
+    if planned is not None:
+        _plan(planned)
+    main(words)
+
+
+def _plan(planned: Signal) -> None:
+    module, _, attribute = planned.at.partition(":")
+    owner = importlib.import_module(module)
+    *path, name = attribute.split(".")
+    for part in path:
+        owner = getattr(owner, part)
+    original, calls = getattr(owner, name), iter(range(1, 10**9))
+
+    def counted(*args: object, **more: object) -> object:
+        if next(calls) == planned.count:
+            os.kill(os.getpid(), planned.number)
+        return original(*args, **more)
+
+    setattr(owner, name, counted)

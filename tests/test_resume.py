@@ -1,0 +1,260 @@
+"""A run that was killed and resumed ends as if nothing had happened, bit for bit."""
+
+import pickle
+import random
+import signal
+from pathlib import Path
+
+import pytest
+import torch
+
+from commands import TINY, Signal, run, start
+from hardball import Constant, Settings, UserError, fit
+from hardball.data import Dataset
+from hardball.runs import RunFolder
+from hardball.training import checkpoint
+
+NET = """
+from torch import nn
+
+class Net(nn.Sequential):
+    def __init__(self, width):
+        super().__init__(nn.Flatten(), nn.Linear(64, width), nn.BatchNorm1d(width), nn.ReLU(),
+                         nn.Dropout(0.3), nn.Linear(width, 10))
+"""
+
+KINDS = {
+    "adam": ("--eps", 0.1, "--epochs", 3),
+    "sgd": (
+        "--eps",
+        0.1,
+        "--epochs",
+        3,
+        "--optimizer",
+        "sgd",
+        "--lr",
+        0.05,
+        "--schedule",
+        "cosine",
+    ),
+    "ramp": ("--eps", 0.2, "--curriculum", "iterative", "--per", "step", "--increment", 0.06),
+    "dropout": (
+        *("--eps", 0.1, "--epochs", 3, "--attack-mode", "train", "--augment", "true"),
+        *("--model", "mynet:Net", "--model-args", "{width: 9}"),
+    ),
+}
+
+UPDATE, FSYNC, RENAME = "hardball.training.step:Update.apply", "os:fsync", "pathlib:Path.replace"
+
+
+def words(kind: str, out: str, *more: object) -> list[object]:
+    return ["train", *TINY, *KINDS[kind], "--out", out, *more]
+
+
+def result(run_folder: Path) -> tuple[bytes, list[str], object]:
+    """Weights, metrics but for the wall time, and the optimiser's state at the end."""
+    rows = [line.split(",") for line in (run_folder / "metrics.csv").read_text().splitlines()]
+    timed = {i for i, name in enumerate(rows[0]) if "second" in name}
+    metrics = [",".join(v for i, v in enumerate(row) if i not in timed) for row in rows]
+    state = torch.load(max(run_folder.glob("state/*.pt")), weights_only=True)
+    optimizer = pickle.dumps([[t.tolist() for t in s.values()] for s in tensors(state)])
+    return (run_folder / "weights.safetensors").read_bytes(), metrics, optimizer
+
+
+def tensors(state: dict[str, object]) -> list[dict[str, torch.Tensor]]:
+    return [
+        {k: torch.as_tensor(v) for k, v in slots.items() if v is not None}
+        for slots in state["optimizer"]["state"].values()  # type: ignore[index]
+    ]
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, tuple[bytes, list[str], object]]:
+    """What each kind of training gives without an interruption."""
+    folder = tmp_path_factory.mktemp("whole")
+    (folder / "mynet.py").write_text(NET)
+    found = {}
+    for kind in KINDS:
+        code, _, err = run(words(kind, kind), folder)
+        assert (code, err) == (0, "")
+        found[kind] = result(folder / kind)
+    return found
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    (tmp_path / "mynet.py").write_text(NET)
+    return tmp_path
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    "kill",
+    [
+        Signal(at=UPDATE, count=1),
+        Signal(at=UPDATE, count=11),
+        Signal(at=FSYNC, count=9),
+        Signal(at=RENAME, count=12),
+        Signal(at=UPDATE, count=11, number=signal.SIGTERM),
+        Signal(at=UPDATE, count=14, number=signal.SIGINT),
+    ],
+    ids=lambda kill: f"{kill.number.name}-{kill.at.split('.')[-1]}-{kill.count}",
+)
+def test_a_run_killed_and_resumed_ends_bitwise_as_without_the_kill(
+    kind: str, kill: Signal, folder: Path, whole: dict[str, object]
+) -> None:
+    code, out, _ = run(words(kind, "r", "--save-minutes", 0), folder, planned=kill)
+    if kill.number == signal.SIGKILL:
+        assert code == -signal.SIGKILL
+    else:
+        assert code == 130
+        assert "--resume r" in out
+    assert run(["train", "--resume", "r"], folder)[0] == 0
+    assert result(folder / "r") == whole[kind]
+    assert not list(folder.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_kills_at_random_moments_one_after_another(
+    seed: int, folder: Path, whole: dict[str, object]
+) -> None:
+    moments = random.Random(seed)
+    for _ in range(6):
+        known = (folder / "r" / "config.yaml").exists()
+        again = ["train", "--resume", "r"] if known else words("ramp", "r", "--save-minutes", 0)
+        started = start(again, folder)
+        started.process.join(moments.uniform(0.1, 1.0))
+        started.process.kill()
+        started.process.join()
+    assert run(["train", "--resume", "r"], folder)[0] == 0
+    assert result(folder / "r") == whole["ramp"]
+
+
+def interrupted(folder: Path, kind: str = "adam") -> list[Path]:
+    """The resume points of a run stopped in its second epoch, oldest first."""
+    stop = Signal(at=UPDATE, count=11, number=signal.SIGTERM)
+    assert run(words(kind, "r", "--save-minutes", 0), folder, planned=stop)[0] == 130
+    return sorted(folder.glob("r/state/*.pt"))
+
+
+def truncate(path: Path) -> None:
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def test_two_points_are_kept_and_the_older_one_stands_in_for_a_damaged_one(
+    folder: Path, whole: dict[str, object]
+) -> None:
+    _, newest = interrupted(folder)
+    truncate(newest)
+    code, _, err = run(["train", "--resume", "r"], folder)
+    assert code == 0
+    assert err.count("\n") == 1
+    assert f"warning: {newest.relative_to(folder)} is no whole resume point" in err
+    assert "continuing from the one before" in err
+    assert result(folder / "r") == whole["adam"]
+    assert len(list(folder.glob("r/state/*.pt"))) == 2
+
+
+def test_a_damaged_point_is_not_taken_for_the_newest_again(folder: Path) -> None:
+    _, newest = interrupted(folder)
+    truncate(newest)
+    stop = Signal(at=UPDATE, count=2, number=signal.SIGKILL)
+    run(["train", "--resume", "r", "--save-minutes", 0], folder, planned=stop)
+    assert run(["train", "--resume", "r"], folder)[2] == ""
+
+
+def test_all_points_damaged_is_refused_and_nothing_touched(folder: Path) -> None:
+    for point in interrupted(folder):
+        truncate(point)
+    before = {p: p.read_bytes() for p in folder.glob("r/**/*") if p.is_file()}
+    code, _, err = run(["train", "--resume", "r"], folder)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "nor is any other" in err
+    assert {p: p.read_bytes() for p in before} == before
+
+
+def test_state_of_another_run_is_refused(folder: Path) -> None:
+    points = interrupted(folder)
+    assert run(words("sgd", "other"), folder)[0] == 0
+    for path, other in zip(points, sorted(folder.glob("other/state/*.pt")), strict=True):
+        path.write_bytes(other.read_bytes())
+    code, _, err = run(["train", "--resume", "r"], folder)
+    assert code == 2
+    assert err.count("\n") == 1
+    assert "belongs to another run" in err
+
+
+class Hostile:
+    def __init__(self, mark: Path) -> None:
+        self.mark = mark
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return Path.touch, (self.mark,)
+
+
+@pytest.mark.parametrize("save", [torch.save, lambda x, f: f.write_bytes(pickle.dumps(x))])
+def test_a_hostile_resume_point_runs_no_code(tmp_path: Path, save: object) -> None:
+    mark, point = tmp_path / "mark", tmp_path / "epoch00001-step0000000.pt"
+    save({"identity": Hostile(mark)}, point)  # type: ignore[operator]
+    with pytest.raises(UserError, match="no whole resume point"):
+        checkpoint.load(tmp_path, "identity")
+    assert not mark.exists()
+
+
+def test_a_finished_run_resumed_does_nothing(folder: Path, whole: dict[str, object]) -> None:
+    assert run(words("adam", "r"), folder)[0] == 0
+    before = {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("r/*.*")}
+    code, out, _ = run(["train", "--resume", "r"], folder)
+    assert (code, out) == (0, "finished: r\n")
+    assert {p: (p.stat().st_mtime_ns, p.read_bytes()) for p in folder.glob("r/*.*")} == before
+
+
+def test_an_extension_killed_before_its_first_point_starts_from_its_origin(folder: Path) -> None:
+    assert run(words("adam", "origin"), folder)[0] == 0
+    extend = ["extend", "origin", "--eps", 0.2, "--epochs", 1, "--out"]
+    assert run([*extend, "whole"], folder)[0] == 0
+    # the second fsync of a run is that of its first resume point (each file: itself, its folder)
+    kill = Signal(at=FSYNC, count=3)
+    assert run([*extend, "r"], folder, planned=kill)[0] == -signal.SIGKILL
+    assert not list(folder.glob("r/state/*.pt"))
+    assert run(["train", "--resume", "r"], folder)[0] == 0
+    assert result(folder / "r") == result(folder / "whole")
+
+
+def test_an_extension_whose_origin_has_changed_is_refused(folder: Path) -> None:
+    assert run(words("adam", "origin"), folder)[0] == 0
+    kill = Signal(at=FSYNC, count=3)
+    run(["extend", "origin", "--eps", 0.2, "--out", "r"], folder, planned=kill)
+    (folder / "origin/weights.safetensors").write_bytes(b"changed")
+    code, _, err = run(["train", "--resume", "r"], folder)
+    assert code == 2
+    assert "origin has changed" in err
+
+
+def test_resume_from_python_with_other_arguments_names_the_difference(
+    tmp_path: Path, digits: Dataset
+) -> None:
+    def again(**more: object) -> None:
+        settings = Settings(steps=1, lr=0.01) if not more else Settings(steps=1, **more)  # type: ignore[arg-type]
+        model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+        fit(
+            model,
+            digits,
+            curriculum=Constant(0.1, 1),
+            settings=settings,
+            out=tmp_path / "r",
+            resume=bool(more),
+        )
+
+    again()
+    with pytest.raises(UserError, match=r"is another run: settings\.lr is 0\.01 there and 0\.001"):
+        again(lr=0.001)
+
+
+def test_two_trainings_in_one_folder_are_refused(folder: Path) -> None:
+    interrupted(folder)
+    with RunFolder(folder / "r").locked():
+        code, _, err = run(["train", "--resume", "r"], folder)
+    assert code == 2
+    assert "another process is training in r" in err
