@@ -1,0 +1,269 @@
+"""Data sets, the validation split, augmentation, and the refusal of what is no data."""
+
+import re
+import urllib.error
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from PIL import Image
+
+from hardball import Dataset, UserError, load_dataset
+from hardball.data import DATASETS, augment, split_validation
+
+DOWNLOADED = [name for name in DATASETS if not name.startswith(("digits", "folder"))]
+
+
+def numbered(count):
+    """A data set whose images carry their index."""
+    images = torch.arange(count).float().div(1000).reshape(-1, 1, 1, 1).expand(-1, 1, 2, 2)
+    return Dataset(name="numbered", images=images, labels=torch.arange(count) % 3, classes=3)
+
+
+# ---------------------------------------------------------------- the parts
+
+
+@given(count=st.integers(2, 40), seed=st.integers(0, 2**63 - 1), data=st.data())
+def test_validation_split_is_disjoint_complete_and_deterministic(count, seed, data):
+    held = data.draw(st.integers(1, count - 1))
+    whole = numbered(count)
+    train, validation = split_validation(whole, held, seed)
+    parts = [part.images[:, 0, 0, 0].mul(1000).round().long() for part in (train, validation)]
+    assert len(validation) == held
+    assert torch.cat(parts).sort().values.tolist() == list(range(count))
+    for part, index in zip((train, validation), parts, strict=True):
+        assert torch.equal(part.labels, whole.labels[index])
+        assert index.tolist() == sorted(index.tolist())
+    again = split_validation(whole, held, seed)
+    assert torch.equal(again[1].images, validation.images)
+
+
+def test_validation_split_follows_the_seed():
+    chosen = {
+        tuple(split_validation(numbered(40), 5, s)[1].images.sum((1, 2, 3)).tolist())
+        for s in range(5)
+    }
+    assert len(chosen) == 5
+
+
+@pytest.mark.parametrize("count", [0, -1, 10, 11])
+def test_a_validation_part_that_leaves_nothing_is_refused(count):
+    with pytest.raises(UserError, match=rf"validation={count} of 10 .*allowed is 1 … 9"):
+        split_validation(numbered(10), count, 0)
+
+
+def test_digits_are_those_of_scikit_learn():
+    train, test = load_dataset("digits"), load_dataset("digits", split="test")
+    assert (len(train), len(test), train.shape, train.classes) == (1437, 360, (1, 8, 8), 10)
+    assert set((train.images * 16).unique().tolist()) == set(range(17))
+    assert sorted(test.labels.unique().tolist()) == list(range(10))
+
+
+def test_mnist_is_mnist(mnist_root):
+    train, test = (load_dataset("mnist", mnist_root, split) for split in ("train", "test"))
+    assert (len(train), len(test), train.shape, train.classes) == (60000, 10000, (1, 28, 28), 10)
+    assert abs(float(train.images.mean()) - 0.1307) < 1e-4
+    assert test.labels[:10].tolist() == [7, 2, 1, 0, 4, 1, 4, 9, 5, 9]
+
+
+# ---------------------------------------------------------------- augmentation
+
+
+def crop_and_flip(image, row, column, flip, padding):
+    """One image, by indices alone."""
+    _, height, width = image.shape
+    padded = torch.zeros(len(image), height + 2 * padding, width + 2 * padding)
+    padded[:, padding : padding + height, padding : padding + width] = image
+    cropped = padded[:, row : row + height, column : column + width]
+    return cropped.flip(-1) if flip else cropped
+
+
+@given(seed=st.integers(0, 2**32), padding=st.integers(0, 3), count=st.integers(0, 5))
+def test_augment_equals_a_loop_over_the_images(seed, padding, count):
+    images = torch.rand(count, 3, 4, 5, generator=torch.Generator().manual_seed(seed))
+    before = images.clone()
+    found = augment(images, torch.Generator().manual_seed(seed), padding=padding)
+    draws = torch.Generator().manual_seed(seed)
+    rows, columns, flips = (
+        torch.randint(high, (count, 1), generator=draws)[:, 0].tolist()
+        for high in (2 * padding + 1, 2 * padding + 1, 2)
+    )
+    assert found.shape == images.shape
+    for i in range(count):
+        expected = crop_and_flip(images[i], rows[i], columns[i], flips[i], padding)
+        assert torch.equal(found[i], expected)
+    assert torch.equal(images, before)
+
+
+def test_augment_moves_everywhere_alike():
+    images = torch.zeros(4000, 1, 3, 3)
+    images[:, 0, 1, 1] = 1
+    found = augment(images, torch.Generator().manual_seed(0), padding=1)[:, 0].mean(dim=0)
+    assert ((found - 1 / 9).abs() < 4 * (1 / 9 * 8 / 9 / 4000) ** 0.5).all()
+
+
+# ---------------------------------------------------------------- folders
+
+
+def write(path, pixels):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.fromarray(np.asarray(pixels)).save(path)
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Two classes, one grey 4×6 image of each in both parts, the class in the top left pixel."""
+    for part in ("train", "test"):
+        for label, name in enumerate(("ant", "bee")):
+            write(tmp_path / part / name / "0.png", np.full((4, 6), 51 * label, np.uint8))
+    return tmp_path
+
+
+def test_grey_images_by_class(folder):
+    write(folder / "train" / "bee" / "deeper" / "1.png", np.full((4, 6), 255, np.uint8))
+    (folder / "train" / "bee" / "notes.txt").write_text("no image")
+    train, test = (load_dataset("folder", folder, split) for split in ("train", "test"))
+    assert train.images.shape == (3, 1, 4, 6)
+    assert train.labels.tolist() == [0, 1, 1]
+    torch.testing.assert_close(train.images[:, 0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
+    assert (len(test), test.classes) == (2, 2)
+
+
+def test_a_class_missing_from_the_test_part_keeps_the_numbers(folder):
+    (folder / "test" / "ant" / "0.png").unlink()
+    (folder / "test" / "ant").rmdir()
+    assert load_dataset("folder", folder, "test").labels.tolist() == [1]
+
+
+def test_coloured_images_keep_their_channels(tmp_path):
+    pixels = np.zeros((2, 3, 3), np.uint8)
+    pixels[0, 1] = 255, 51, 0
+    write(tmp_path / "train" / "ant" / "0.png", pixels)
+    images = load_dataset("folder", tmp_path).images
+    assert images.shape == (1, 3, 2, 3)
+    torch.testing.assert_close(images[0, :, 0, 1], torch.tensor([1.0, 0.2, 0.0]))
+    assert images.sum() == images[0, :, 0, 1].sum()
+
+
+def test_sixteen_bit_grey_images_keep_their_range(tmp_path):
+    pixels = np.array([[0, 257 * 51], [257 * 102, 65535]], np.uint16)
+    write(tmp_path / "train" / "ant" / "0.png", pixels)
+    images = load_dataset("folder", tmp_path).images
+    torch.testing.assert_close(images[0, 0], torch.tensor([[0.0, 0.2], [0.4, 1.0]]))
+
+
+SPOILED = {
+    "another size": (
+        lambda f: write(f / "train" / "bee" / "1.png", np.zeros((5, 6), np.uint8)),
+        "train",
+        r"bee/1.png is \(5, 6, 1\) but .*ant/0.png is \(4, 6, 1\).*one size",
+    ),
+    "another colour mode": (
+        lambda f: write(f / "train" / "bee" / "1.png", np.zeros((4, 6, 3), np.uint8)),
+        "train",
+        r"\(4, 6, 3\) but .*\(4, 6, 1\).*colour",
+    ),
+    "a stray class": (
+        lambda f: write(f / "test" / "cow" / "0.png", np.zeros((4, 6), np.uint8)),
+        "test",
+        r"test has classes \['cow'\] that .*train lacks",
+    ),
+    "no image": (
+        lambda f: [p.unlink() for p in (f / "test").rglob("*.png")],
+        "test",
+        r"no images in .*test.*\.png",
+    ),
+    "no test part": (
+        lambda f: (f / "test").rename(f / "tset"),
+        "test",
+        r"no folder .*test;.*--data-root with train/CLASS/ and test/CLASS/",
+    ),
+    "text as image": (
+        lambda f: (f / "train" / "ant" / "0.png").write_text("<html>"),
+        "train",
+        r"cannot read the image .*ant/0.png.*replace or remove",
+    ),
+    "half an image": (
+        lambda f: (f / "train" / "ant" / "0.png").write_bytes(
+            (f / "train" / "ant" / "0.png").read_bytes()[:45]
+        ),
+        "train",
+        r"cannot read the image .*ant/0.png.*replace or remove",
+    ),
+}
+
+
+@pytest.mark.parametrize(("spoil", "split", "message"), SPOILED.values(), ids=SPOILED)
+def test_folders_that_are_no_data_are_refused(folder, spoil, split, message):
+    spoil(folder)
+    with pytest.raises(UserError, match=message):
+        load_dataset("folder", folder, split)
+
+
+# ---------------------------------------------------------------- refusals
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_missing_data_without_a_network_names_the_flag(name, tmp_path, monkeypatch):
+    def unreachable(*_, **__):
+        raise urllib.error.URLError("no network")
+
+    monkeypatch.setattr("urllib.request.urlopen", unreachable)
+    with pytest.raises(
+        UserError, match=f"{name} is not in {re.escape(str(tmp_path))}.*--data-root"
+    ) as refusal:
+        load_dataset(name, tmp_path)
+    assert "\n" not in str(refusal.value)
+
+
+@pytest.mark.parametrize("name", DOWNLOADED)
+def test_a_data_root_that_cannot_hold_data_names_the_flag(name, tmp_path):
+    file = tmp_path / "file"
+    file.touch()
+    with pytest.raises(UserError, match=f"{name} is not in .*--data-root"):
+        load_dataset(name, file)
+
+
+def test_truncated_mnist_is_refused(mnist_root, tmp_path):
+    raw = tmp_path / "MNIST" / "raw"
+    raw.mkdir(parents=True)
+    for file in (mnist_root / "MNIST" / "raw").glob("*ubyte"):
+        (raw / file.name).write_bytes(file.read_bytes()[:5000])
+    with pytest.raises(UserError, match=r"mnist.*--data-root"):
+        load_dataset("mnist", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("name", "split", "message"),
+    [
+        ("imagenet", "train", f"'imagenet'; there are: {', '.join(sorted(DATASETS))}"),
+        ("digits", "validation", "unknown split 'validation'; there are: test, train"),
+    ],
+)
+def test_unknown_names_are_answered_with_what_exists(name, split, message):
+    with pytest.raises(UserError, match=re.escape(message)):
+        load_dataset(name, split=split)
+
+
+GREY = torch.full((2, 1, 2, 2), 0.5)
+ZERO_ONE = torch.tensor([0, 1])
+
+
+@pytest.mark.parametrize(
+    ("images", "labels", "message"),
+    [
+        ((GREY * 255).byte(), ZERO_ONE, r"images of mine are uint8.*divide uint8 by 255"),
+        (GREY * 255, ZERO_ONE, r"\[127.5, 127.5\]; allowed is \[0, 1\]"),
+        (GREY - 1, ZERO_ONE, r"\[-0.5, -0.5\].*Normalize"),
+        (GREY * torch.nan, ZERO_ONE, r"NaN.*clean"),
+        (GREY, torch.tensor([0, 2]), r"label 2; allowed is 0 … 1"),
+        (GREY, torch.tensor([-1, 1]), r"label -1; allowed is 0 … 1"),
+        (GREY, ZERO_ONE[:1], r"1 labels for 2 images"),
+        (GREY, ZERO_ONE.float(), r"float32.*labels.long\(\)"),
+    ],
+)
+def test_tensors_that_are_no_data_are_refused(images, labels, message):
+    with pytest.raises(UserError, match=message):
+        Dataset(name="mine", images=images, labels=labels, classes=2)
