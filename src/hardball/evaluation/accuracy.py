@@ -153,6 +153,9 @@ def evaluate(
         raise UserError(
             f"{len(data)} examples and {len(attacks)} attacks; give at least one of each"
         )
+    count = torch.as_tensor(threat.eps).numel()
+    if not eps and count != 1:
+        raise UserError(f"{count} values of eps; allowed is one number: pass eps=[...] for several")
     started = time.monotonic()
     radii = sorted(set(eps)) if eps else [float(threat.eps)]
     threats = [threat.at(radius) for radius in radii]
