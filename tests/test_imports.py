@@ -1,5 +1,5 @@
-"""Imports point one way. This list is the architecture: a module may import from the levels above its
-own (earlier in the list) and from its own package, nothing else of hardball."""
+"""Imports point one way. This list is the architecture: a module may import from the levels above
+its own (earlier in the list) and from its own package, nothing else of hardball."""
 
 import ast
 from pathlib import Path

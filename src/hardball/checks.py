@@ -1,6 +1,8 @@
 """Refusal of input that would give a wrong number silently. Each check reads the data once, so it
 stands at the door (a dataset, an evaluation, a public attack call), not inside a loop."""
 
+import math
+
 import torch
 from torch import Tensor
 
@@ -24,7 +26,7 @@ def check_images(images: Tensor, what: str = "images") -> None:
     if not images.numel():
         return
     low, high = (float(v) for v in images.detach().aminmax())
-    if low != low or high != high:
+    if math.isnan(low) or math.isnan(high):
         raise UserError(f"{what} contain NaN; allowed are numbers in [0, 1]: clean the data first")
     if low < 0 or high > 1:
         raise UserError(

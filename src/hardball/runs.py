@@ -8,6 +8,7 @@ state/                the two newest resume points
 evaluation.json       written by `hardball evaluate`
 """
 
+import csv
 import fcntl
 import json
 from collections.abc import Iterator, Mapping
@@ -190,6 +191,14 @@ def model_from(config: Config) -> nn.Module:
     return models.build(spec["name"], spec["shape"], spec["classes"], spec.get("args"))
 
 
+def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
+    """The rows of metrics.csv; none before the first epoch is done."""
+    if not folder.metrics_file.exists():
+        return []
+    text = storage.read_bytes(folder.metrics_file, "metrics").decode()
+    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
+
+
 def load_run(path: Path | str) -> Run:
     """A run's model, in evaluation mode, with its last good weights.
 
@@ -205,5 +214,9 @@ def load_run(path: Path | str) -> Run:
     model = model_from(config)
     storage.load_weights(model, folder.weights_file)
     return Run(
-        model=model.eval(), config=config, outcome=folder.outcome(), history=[], folder=folder
+        model=model.eval(),
+        config=config,
+        outcome=folder.outcome(),
+        history=read_metrics(folder),
+        folder=folder,
     )

@@ -2,7 +2,8 @@
 
 Shapes: B batch; images are [B, ...] (usually [B, C, H, W]); ε is a number or a tensor [B].
 
-Each norm is one row of the table `GEOMETRIES`: four functions and its radii, nothing else. A new norm is a new row.
+Each norm is one row of the table `GEOMETRIES`: four functions and its radii, nothing else. A new
+norm is a new row.
 """
 
 import math
@@ -262,21 +263,21 @@ def _short(eps: float | Tensor) -> str:
     return f"{values.item():.6g}" if values.dim() == 0 else f"{values.tolist()}"
 
 
-def LInf(eps: float | Tensor) -> ThreatModel:  # noqa: N802 - reads as the set it stands for
+def LInf(eps: float | Tensor) -> ThreatModel:
     """Every pixel moves by at most ε ∈ [0, 1]."""
     return ThreatModel("linf", eps)
 
 
-def L2(eps: float | Tensor) -> ThreatModel:  # noqa: N802
+def L2(eps: float | Tensor) -> ThreatModel:
     """The Euclidean length of the perturbation is at most ε."""
     return ThreatModel("l2", eps)
 
 
-def L0(eps: float | Tensor) -> ThreatModel:  # noqa: N802
+def L0(eps: float | Tensor) -> ThreatModel:
     """At most ε coordinates (colour values) change, by any amount inside the box."""
     return ThreatModel("l0", eps)
 
 
-def Unbounded() -> ThreatModel:  # noqa: N802
+def Unbounded() -> ThreatModel:
     """Any image of the box (so ‖δ‖∞ ≤ 1 = ε): what must bring every classifier to 0%."""
     return ThreatModel("unbounded", 1.0)

@@ -2,23 +2,34 @@
 
 import sys
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from hardball._version import __version__
+from hardball.cli import theory
+from hardball.cli.demo import demo
 from hardball.cli.evaluate import evaluate
+from hardball.cli.limit import limit
 from hardball.cli.parsing import Parser, with_underscores
 from hardball.cli.train import extend, train
 from hardball.errors import UserError, unknown
 from hardball.training.processes import is_follower
 
+Command = Callable[[Sequence[str]], int]
 
-def from_signature(function: Callable[..., int]) -> Callable[[Sequence[str]], int]:
-    """A command whose flags are the typed arguments of a function."""
+
+def from_signature(function: Callable[..., int], group: str = "", arguments: str = "") -> Command:
+    """A command whose flags are the typed arguments of a function.
+
+    Args:
+        group: the command that this one is a part of.
+        arguments: its positional arguments, as usage shows them.
+    """
 
     def command(argv: Sequence[str]) -> int:
-        about = (function.__doc__ or "").strip().splitlines()[0]
-        parser = Parser(function.__name__, "RUN", description=about)
+        parser = Parser(
+            f"{group} {function.__name__}".strip(), arguments, description=_about(function)
+        )
         parser.add_argument(
             "--config", action="config", help="YAML file with any of these settings"
         )
@@ -27,14 +38,37 @@ def from_signature(function: Callable[..., int]) -> Callable[[Sequence[str]], in
         values.pop("config", None)
         return function(**values)
 
-    command.__doc__ = function.__doc__
+    command.__doc__ = _about(function)
     return command
 
 
-COMMANDS: dict[str, Callable[[Sequence[str]], int]] = {
+def grouped(name: str, about: str, parts: Sequence[Callable[..., int]]) -> Command:
+    """A command of several parts: hardball NAME PART."""
+    table = {part.__name__: from_signature(part, name) for part in parts}
+
+    def command(argv: Sequence[str]) -> int:
+        return _dispatch(argv, table, f"hardball {name}")
+
+    command.__doc__ = f"{about}: {', '.join(table)}."
+    return command
+
+
+def _about(function: Callable[..., int]) -> str:
+    """The first paragraph of a docstring, on one line."""
+    return " ".join((function.__doc__ or "").strip().split("\n\n")[0].split())
+
+
+COMMANDS: dict[str, Command] = {
+    "demo": from_signature(demo),
     "train": train,
     "extend": extend,
-    "evaluate": from_signature(evaluate),
+    "evaluate": from_signature(evaluate, arguments="RUN"),
+    "limit": from_signature(limit),
+    "theory": grouped(
+        "theory",
+        "The theory's closed forms and constructions, as tables and plots",
+        (theory.gaussian, theory.bernoulli, theory.limits, theory.hardness),
+    ),
 }
 
 
@@ -44,7 +78,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
-            code = _dispatch(words)
+            code = _dispatch(words, COMMANDS)
     except UserError as error:
         # of several processes the first one speaks, and says how it ended
         if is_follower():
@@ -63,26 +97,25 @@ def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
         print(f"hardball: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
 
-def _dispatch(words: list[str]) -> int:
+def _dispatch(words: Sequence[str], table: Mapping[str, Command], program: str = "hardball") -> int:
     if not words or words[0] in ("-h", "--help"):
-        print(usage())
+        print(usage(table, program))
         return 0
     if words[0] == "--version":
         print(f"hardball {__version__}")
         return 0
-    if words[0] not in COMMANDS:
-        raise unknown("command", words[0], COMMANDS)
-    return COMMANDS[words[0]](with_underscores(words[1:]))
+    if words[0] not in table:
+        raise unknown("command", words[0], table)
+    return table[words[0]](with_underscores(words[1:]))
 
 
-def usage() -> str:
+def usage(table: Mapping[str, Command], program: str) -> str:
     """The list of commands."""
-    lines = ["usage: hardball COMMAND ...", ""]
-    for name, command in COMMANDS.items():
-        summary = (command.__doc__ or "").strip().splitlines()[0]
-        lines.append(f"  {name:<10} {summary}")
+    lines = [f"usage: {program} COMMAND ...", ""]
+    for name, command in table.items():
+        lines.append(f"  {name:<10} {(command.__doc__ or '').strip().splitlines()[0]}")
     lines += [
         "",
-        "hardball COMMAND --help lists its flags; dashes and underscores in them are the same.",
+        f"{program} COMMAND --help lists its flags; dashes and underscores in them are the same.",
     ]
     return "\n".join(lines)

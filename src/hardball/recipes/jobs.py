@@ -20,6 +20,7 @@ from hardball.training.fit import MACHINE
 
 DEFAULT_MODELS = {
     "digits": "digits_cnn",
+    "digits-bw": "digits_cnn",
     "mnist": "mnist_cnn",
     "fashion-mnist": "mnist_cnn",
     "cifar10": "resnet18",
@@ -33,7 +34,8 @@ class Job:
     eps: float
     """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training)."""
     data: str = "digits"
-    """digits, mnist, fashion-mnist, cifar10, or folder (DATA_ROOT/train/CLASS/*.png)."""
+    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, or folder
+    (DATA_ROOT/train/CLASS/*.png)."""
     data_root: Path = Path("data")
     """Where the data is, in torchvision's layout; what is missing is downloaded there."""
     model: str | None = None

@@ -1,0 +1,18 @@
+"""`hardball demo`."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from hardball.recipes.demo import demo as run_demo
+
+
+def demo(*, out: Path = Path("demo"), seeds: list[int] | None = None) -> int:
+    """Direct training at a large ε fails, the curriculum succeeds: on embedded data, in minutes.
+
+    Args:
+        out: folder for the runs, demo.json, demo.png and report.html; continued if interrupted.
+        seeds: repeat for each of these seeds; by default [0].
+    """
+    run_demo(out, [0] if seeds is None else seeds, Console())
+    return 0
