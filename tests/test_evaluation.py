@@ -16,6 +16,7 @@ from hardball.attacks import AttackResult
 from hardball.evaluation import Accuracy
 from hardball.evaluation.protocols import ATTACKS, PROTOCOLS
 from hardball.losses import correct
+from hardball.seeding import derive
 from hardball.threats import GEOMETRIES
 
 NORMS = sorted(GEOMETRIES)
@@ -126,6 +127,13 @@ def test_seed_decides_the_starts_and_nothing_else_does(model, some):
     first = witnesses(0)
     assert torch.equal(witnesses(0), first)
     assert not torch.equal(witnesses(1), first)
+
+
+@given(places=st.sets(st.lists(st.integers(0, 2**40), min_size=1, max_size=4).map(tuple)))
+def test_seeds_of_different_places_differ(places):
+    """Also where one path continues another with zeros, or a number exceeds 32 bits."""
+    places |= {(*place, 0) for place in places} | {(0, 1), (2**32,), (0,), (0, 0)}
+    assert len({derive(*place) for place in places}) == len(places)
 
 
 def test_without_bounds_nothing_stands(model, some):
