@@ -102,12 +102,12 @@ def load_weights(model: nn.Module, path: Path) -> None:
             f"weights {path} are of another architecture: missing {_few(missing)}, unexpected "
             f"{_few(extra)}; pass the --model and --model_args they were trained with"
         )
-    for name, value in tensors.items():
-        if value.shape != expected[name].shape:
+    for name, value in expected.items():
+        found = tensors[name].shape
+        if found != value.shape:
             raise UserError(
-                f"weights {path} are of another architecture: {name} is {list(value.shape)} there "
-                f"and {list(expected[name].shape)} in the model; pass the --model_args they were "
-                "trained with"
+                f"weights {path} are of another architecture: {name} is {list(found)} there and "
+                f"{list(value.shape)} in the model; pass the --model_args they were trained with"
             )
     model.load_state_dict(tensors)
 

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from textwrap import fill
 from typing import Any
 
 from hardball._version import __version__
@@ -34,7 +35,7 @@ def from_signature(function: Callable[..., int], group: str = "", arguments: str
             "--config", action="config", help="YAML file with any of these settings"
         )
         parser.add_function_arguments(function, as_positional=True)
-        values = parser.instantiate_classes(parser.parse_args(list(argv))).as_dict()
+        values = parser.parse_args(list(argv)).as_dict()
         values.pop("config", None)
         return function(**values)
 
@@ -113,9 +114,11 @@ def usage(table: Mapping[str, Command], program: str) -> str:
     """The list of commands."""
     lines = [f"usage: {program} COMMAND ...", ""]
     for name, command in table.items():
-        lines.append(f"  {name:<10} {(command.__doc__ or '').strip().splitlines()[0]}")
+        about = (command.__doc__ or "").strip().splitlines()[0]
+        lines.append(fill(f"  {name:<10} {about}", 80, subsequent_indent=" " * 13))
     lines += [
         "",
-        f"{program} COMMAND --help lists its flags; dashes and underscores in them are the same.",
+        f"{program} COMMAND --help lists its flags;",
+        "dashes and underscores in them are the same.",
     ]
     return "\n".join(lines)

@@ -79,7 +79,7 @@ def _parser(
 
 
 def _parsed(parser: Parser, argv: Sequence[str]) -> tuple[Job, Settings]:
-    values = parser.instantiate_classes(parser.parse_args(list(argv))).as_dict()
+    values = parser.parse_args(list(argv)).as_dict()
     job = Job(**{k: values[k] for k in JOB_FIELDS})
     return job, Settings(**{k: values[k] for k in SETTINGS_FIELDS})
 
