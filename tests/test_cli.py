@@ -1,0 +1,251 @@
+"""The command: help, settings from files, and one line for every mistake."""
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+import torch
+import yaml
+from safetensors.torch import save_file
+
+from commands import TINY
+from hardball import __version__
+from hardball.cli.main import COMMANDS, main
+
+Ended = tuple[int, str, str]
+Hardball = Callable[..., Ended]
+
+RUN = ("train", "--eps", 0.1, "--epochs", 1, *TINY)
+
+
+@pytest.fixture
+def hardball(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Hardball:
+    """Runs the command in an empty folder: exit code, stdout, stderr."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*words: object) -> Ended:
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as ended:
+            main([str(word) for word in words])
+        said = capsys.readouterr()
+        assert isinstance(ended.value.code, int)
+        return ended.value.code, said.out, said.err
+
+    return call
+
+
+def files(folder: Path) -> dict[Path, bytes]:
+    return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+# --- help and settings
+
+
+@pytest.mark.parametrize("words", [(), ("--help",), ("-h",)])
+def test_help_lists_the_commands(words: tuple[str, ...], hardball: Hardball) -> None:
+    code, out, err = hardball(*words)
+    assert (code, err) == (0, "")
+    assert all(f"  {name} " in out for name in COMMANDS)
+    assert max(map(len, out.splitlines())) <= 80
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_help_of_a_command_is_readable(command: str, hardball: Hardball) -> None:
+    code, out, err = hardball(command, "--help")
+    assert (code, err) == (0, "")
+    assert out.startswith(f"usage: hardball {command} ")
+    for ugly in ("<class", "Literal[", "type:", "null", "typing"):
+        assert ugly not in out
+
+
+def test_version(hardball: Hardball) -> None:
+    assert hardball("--version") == (0, f"hardball {__version__}\n", "")
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("train", "--eps", 0.3),
+        ("train", "--eps", 0.4, "--curriculum", "iterative", "--preset", "mnist-paper"),
+        ("train", "--eps", 0.1, "--model-args", "{width: 3}", "--lr", 1e-5, "--augment", "true"),
+        ("evaluate", "r", "--eps", "[0.1, 0.2]", "--attacks", "[fgsm, pgd-20]", "--n", 7),
+    ],
+)
+def test_a_printed_config_gives_the_same_settings(
+    words: tuple[object, ...], hardball: Hardball
+) -> None:
+    code, printed, err = hardball(*words, "--print_config")
+    assert (code, err) == (0, "")
+    Path("c.yaml").write_text(printed)
+    again = [words[0], *(["r"] if words[0] == "evaluate" else []), "--config", "c.yaml"]
+    assert yaml.safe_load(hardball(*again, "--print_config")[1]) == yaml.safe_load(printed)
+
+
+def test_a_flag_overrides_the_file_and_dashes_are_underscores(hardball: Hardball) -> None:
+    Path("c.yaml").write_text("eps: 0.2\nbatch_size: 7\nlr: 0.5\n")
+    for flag in ("--batch-size", "--batch_size"):
+        words = ("train", "--config", "c.yaml", flag, 9, "--print_config")
+        found = yaml.safe_load(hardball(*words)[1])
+        assert (found["eps"], found["batch_size"], found["lr"]) == (0.2, 9, 0.5)
+
+
+# --- a session from training to evaluation
+
+
+def test_train_extend_and_evaluate(hardball: Hardball) -> None:
+    code, out, err = hardball(*RUN, "--out", "at-0.1")
+    assert (code, err) == (0, "")
+    assert out.count("\n") == 2
+    assert "epoch 1  ε=0.1" in out
+    code, out, err = hardball("extend", "at-0.1", "--eps", 0.2, "--epochs", 1)
+    assert (code, err) == (0, "")
+    assert "finished: runs/at-0.1-to-0.2-seed0" in out
+    config = yaml.safe_load(Path("runs/at-0.1-to-0.2-seed0/config.yaml").read_text())
+    assert config["origin"]["path"] == "at-0.1"
+    assert config["settings"]["batch_size"] == 64  # taken over from the origin
+    code, out, err = hardball("evaluate", "at-0.1", "--eps", 0.05, "--attacks", "fgsm", "--n", 50)
+    assert (code, err) == (0, "")
+    assert "n=50" in out
+    found = json.loads(Path("at-0.1/evaluation.json").read_text())
+    assert [score["attack"] for score in found["scores"]] == ["fgsm"]
+    assert found["clean"]["n"] == 50
+    weights = ("evaluate", "at-0.1/weights.safetensors", "--data", "digits", "--n", 50)
+    code, _, err = hardball(*weights, "--model-args", "{width: 4}", "--eps", "[0.05]")
+    assert (code, err) == (0, "")
+
+
+# --- mistakes
+
+BAD: dict[str, tuple[tuple[object, ...], str]] = {
+    "command": (("trian",), "unknown command 'trian'; there are: "),
+    "no eps": (("train",), "missing --eps"),
+    "eps without value": (("train", "--eps"), "--eps: expected one argument"),
+    "eps as text": ((*RUN, "--eps", "big"), "eps=big; allowed is a finite number"),
+    "eps nan": ((*RUN, "--eps", "nan"), "eps=nan; allowed is a finite number"),
+    "negative eps": ((*RUN, "--eps", -0.1), "eps=-0.1; allowed"),
+    "large eps": ((*RUN, "--eps", 8), "eps=8 for linf; allowed"),
+    "epochs": ((*RUN, "--epochs", -1), "epochs=-1; allowed is 1 or more"),
+    "epochs as text": ((*RUN, "--epochs", "x"), "epochs=x; allowed is a whole number"),
+    "half an epoch": ((*RUN, "--epochs", 1.5), "epochs=1.5; allowed is a whole number"),
+    "steps": ((*RUN, "--steps", -1), "steps=-1; allowed is 1 or more"),
+    "no step": (
+        ("train", "--eps", 0.1, "--step-size", 0.5),
+        "eps=0.1 with step_size=0.5 leaves no step",
+    ),
+    "data": ((*RUN, "--data", "mnis"), "unknown data set 'mnis'; there are: cifar10, digits"),
+    "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
+    "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
+    "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
+    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change model_args"),
+    "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
+    "curriculum": ((*RUN, "--curriculum", "slow"), "curriculum=slow; allowed is constant, iter"),
+    "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
+    "preset": ((*RUN, "--preset", "x"), "unknown preset 'x'; there are: cifar10-paper"),
+    "no preset": ((*RUN, "--pres", "mnist-paper"), "unrecognized arguments: --pres"),
+    "flag": ((*RUN, "--epz", 1), "unrecognized arguments: --epz 1"),
+    "stray word": ((*RUN, "stray"), "unrecognized arguments: stray"),
+    "devices": ((*RUN, "--devices", 0), "devices=0; allowed is 1 or more"),
+    "gpus": ((*RUN, "--devices", 99, "--accelerator", "cuda"), "accelerator=cuda, devices=99"),
+    "accelerator": ((*RUN, "--accelerator", "abacus"), "accelerator=abacus"),
+    "precision": ((*RUN, "--precision", 16), "unknown precision '16'; there are: 32-true"),
+    "switch": ((*RUN, "--augment", "maybe"), "augment=maybe; allowed is true or false"),
+    "validation": ((*RUN, "--validation", 5000), "validation=5000 of 1437 training images"),
+    "norm": ((*RUN, "--norm", "l1"), "unknown norm 'l1'; there are: l0, l2, linf, unbounded"),
+    "config missing": ((*RUN, "--config", "no.yaml"), "cannot read --config no.yaml: No such"),
+    "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),
+    "config binary": ((*RUN, "--config", "w.bin"), "cannot read --config w.bin"),
+    "config a list": ((*RUN, "--config", "list.yaml"), "list.yaml is no YAML mapping"),
+    "config unknown": ((*RUN, "--config", "unknown.yaml"), "'epz' is not accepted"),
+    "out a file": ((*RUN, "--out", "w.bin"), "--out w.bin is a file; choose a folder"),
+    "out below a file": ((*RUN, "--out", "w.bin/r"), "cannot write w.bin/r/config.yaml"),
+    "out a run": ((*RUN, "--out", "r"), "r already holds a run; continue it with --resume r"),
+    "resume nothing": (("train", "--resume", "no"), "no is no run: it has no config.yaml"),
+    "resume a file": (("train", "--resume", "w.bin"), "w.bin is no run"),
+    "resume what": (("train", "--resume"), "--resume: expected one argument"),
+    "resume with others": (
+        ("train", "--resume", "r", "--lr", 0.1),
+        "--lr beside --resume; a resumed run keeps its own settings",
+    ),
+    "extend nothing": (("extend", "no", "--eps", 0.1), "no run and no weights at no"),
+    "extend whom": (("extend", "--eps", 0.1), "missing RUN"),
+    "extend late": (("extend", "--eps", 0.1, "r"), "name the run to extend first"),
+    "extend a page": (("extend", "page.html", "--eps", 0.1), "is a web page, not weights"),
+    "extend another": (
+        ("extend", "r", "--eps", 0.1, "--model-args", "{width: 5}"),
+        "of another architecture: convs.0.weight is [4, 1, 3, 3] there and [5, 1, 3, 3]",
+    ),
+    "extend a tensor": (("extend", "w.st", "--eps", 0.1), "of another architecture: missing"),
+    "evaluate nothing": (("evaluate", "no"), "no run and no weights at no"),
+    "evaluate what": (("evaluate",), "missing RUN"),
+    "evaluate a folder": (("evaluate", "."), ". is no run: it has no config.yaml"),
+    "evaluate unknown data": (("evaluate", "w.st"), "pass --data (and --model)"),
+    "evaluate bytes": (("evaluate", "w.bin", "--data", "digits"), "no whole safetensors file"),
+    "evaluate eps": (("evaluate", "r", "--eps", "[2]"), "eps=2 for linf; allowed"),
+    "evaluate no eps": (("evaluate", "r", "--eps", "[]"), "give at least one of each"),
+    "evaluate text": (("evaluate", "r", "--eps", "[a]"), "eps=a; allowed is a finite number"),
+    "protocol": (("evaluate", "r", "--protocol", "x"), "unknown protocol 'x'; there are: paper"),
+    "attack": (("evaluate", "r", "--attacks", "x"), "unknown attack 'x'; there are: fgsm"),
+    "n": (("evaluate", "r", "--n", 0), "n=0; allowed is 1 or more"),
+    "batch size": (("evaluate", "r", "--batch-size", 0), "batch_size=0; allowed is 1 or more"),
+    "seed": (("evaluate", "r", "--seed", -1), "seed=-1; allowed is 0 or more"),
+    "device": (("evaluate", "r", "--device", "abacus"), "device=abacus is not on this machine"),
+    "split": (("evaluate", "r", "--split", "val"), "split=val; allowed is test, train"),
+    "evaluate norm": (("evaluate", "r", "--norm", "l7"), "unknown norm 'l7'"),
+}
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_a_mistake_costs_one_line_and_nothing_else(
+    name: str, hardball: Hardball, tmp_path: Path, made_run: Path
+) -> None:
+    words, message = BAD[name]
+    Path("damaged.yaml").write_text("eps: [\n")
+    Path("list.yaml").write_text("- 1\n")
+    Path("unknown.yaml").write_text("epz: 1\n")
+    Path("page.html").write_text("<!DOCTYPE html><html>not found</html>")
+    Path("w.bin").write_bytes(b"\x93\xff\x00")
+    save_file({"weight": torch.zeros(3)}, "w.st")
+    for source, content in files(made_run).items():
+        target = tmp_path / "r" / source.relative_to(made_run)
+        target.parent.mkdir(parents=True, exist_ok=True)
+        target.write_bytes(content)
+    before = files(tmp_path)
+    code, out, err = hardball(*words)
+    assert (code, out) == (2, "")
+    assert err.startswith("hardball: error: ")
+    assert err.count("\n") == 1
+    assert message in err
+    assert files(tmp_path) == before
+
+
+@pytest.fixture(scope="module")
+def made_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished run."""
+    folder = tmp_path_factory.mktemp("made") / "r"
+    with pytest.raises(SystemExit) as ended:
+        main([*map(str, RUN), "--out", str(folder)])
+    assert ended.value.code == 0
+    return folder
+
+
+def test_a_collapse_is_an_outcome_and_says_which_command_to_try(hardball: Hardball) -> None:
+    words = ("train", "--eps", 0.9, "--epochs", 12, *TINY, "--lr", 1e-6)
+    Path("still.py").write_text(
+        "from torch import nn\n\n\nclass Net(nn.Module):\n"
+        "    def __init__(self):\n        super().__init__()\n"
+        "        self.bias = nn.Parameter(__import__('torch').linspace(0, 0.1, 10))\n"
+        "    def forward(self, x):\n        return self.bias + 0 * x.flatten(1).sum(1)[:, None]\n"
+    )
+    model = ("--model", "still:Net", "--model-args", "{}", "--out", "r")
+    code, out, err = hardball(*words, *model)
+    assert (code, err) == (0, "")
+    assert "collapsed: r" in out
+    assert out.count("collapse at ε=0.9") == 2  # when it is noticed, and at the end
+    assert "hardball train --curriculum iterative --eps 0.9" in out
+    outcome = json.loads(Path("r/outcome.json").read_text())
+    assert outcome["status"] == "collapsed"
+    assert math.isclose(outcome["eps"], 0.9)
