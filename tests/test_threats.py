@@ -88,8 +88,6 @@ def test_no_feasible_point_is_nearer(norm, data):
     centre = data.draw(tensors((3,), PIXELS))
     moved = data.draw(tensors((3,), st.floats(-1, 2)))
     eps = data.draw(radii(norm))
-    if norm == "l2":  # nearest only where the ball lies in the box, as its docstring says
-        eps = min(eps, float(torch.minimum(centre, 1 - centre).min()))
     axes = [
         torch.cat([torch.linspace(0, 1, 9), torch.tensor([c, m, c - eps, c + eps]).clamp(0, 1)])
         for c, m in zip(centre.tolist(), moved.tolist(), strict=True)
@@ -99,6 +97,23 @@ def test_no_feasible_point_is_nearer(norm, data):
     lattice = lattice.double()[threat.allows(lattice.double(), centre.expand(len(lattice), 3))]
     distance = (threat.project(moved[None], centre[None]) - moved).norm()
     assert (distance <= (lattice - moved).norm(dim=1) + 1e-5).all()
+
+
+@given(seed=st.integers(0, 2**32), eps=st.floats(0.05, 8))
+def test_l2_projection_of_images_is_the_one_of_bisection(seed, eps):
+    """ball ∩ box of 784 pixels: the nearest point is clip(centre + t·δ) with t found by bisection."""
+    generator = seeded(seed)
+    centre = torch.rand(2, 784, dtype=torch.float64, generator=generator).round(decimals=1)
+    delta = torch.randn(2, 784, dtype=torch.float64, generator=generator)
+    low, high = torch.zeros(2, 1, dtype=torch.float64), torch.ones(2, 1, dtype=torch.float64)
+    for _ in range(60):
+        middle = (low + high) / 2
+        size = ((centre + middle * delta).clamp(0, 1) - centre).norm(dim=1, keepdim=True)
+        low, high = torch.where(size > eps, low, middle), torch.where(size > eps, middle, high)
+    expected = (centre + high * delta).clamp(0, 1)
+    torch.testing.assert_close(
+        L2(eps).project(centre + delta, centre), expected, rtol=0, atol=1e-6
+    )
 
 
 @pytest.mark.parametrize("norm", WITH_RADIUS)

@@ -55,6 +55,10 @@ def _draw(sampler: Callable[..., Tensor], like: Tensor, generator: Generator) ->
     return numbers.to(like.device, non_blocking=True)
 
 
+BALL_BOX_ROUNDS = 8
+"""Newton steps of the ℓ2 projection; each one that changes anything clips a further coordinate."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Geometry:
     """What a norm must know. `eps` broadcasts over the images ([B, 1, ...] or a number)."""
@@ -78,14 +82,29 @@ def _clip_linf(moved: Tensor, centre: Tensor, eps: Tensor) -> Tensor:
 
 
 def _shrink_l2(moved: Tensor, centre: Tensor, eps: Tensor) -> Tensor:
-    """Nearest point of the ball, then of the box: feasible, for clipping towards a centre inside
-    the box only shortens the perturbation (nearest in ball ∩ box only where one of them is inactive).
+    """The nearest point of ball ∩ box: centre + clip(t·u), u the unit direction of the move, with
+    the largest t ≤ ‖moved − centre‖ that stays in the ball (the KKT conditions give this form).
+
+    Clipping shortens the move, so t may exceed ε. Newton's rule solves ‖clip(t·u)‖ = ε for the
+    coordinates clipped so far; t grows towards the solution, so every iterate is feasible.
     """
     delta = moved - centre
     norm = per_example(_norm_l2(delta), delta)
-    # the factor is clamped, not the product: a zero perturbation stays zero, never 0/0
-    factor = torch.where(norm > eps, eps / norm.clamp(min=torch.finfo(norm.dtype).tiny), 1.0)
-    return (centre + delta * factor).clamp(0, 1)
+    direction, low, high = _unit_l2(delta), -centre, 1 - centre
+    reach = torch.minimum(norm, eps)
+    for _ in range(BALL_BOX_ROUNDS):
+        wanted = direction * reach
+        clipped = torch.minimum(torch.maximum(wanted, low), high)
+        free = clipped == wanted
+        left = eps.square() - _sum(clipped.masked_fill(free, 0).square())
+        share = _sum(direction.masked_fill(~free, 0).square())
+        further = (left.clamp(min=0) / share.clamp(min=torch.finfo(norm.dtype).tiny)).sqrt()
+        reach = torch.where(share > 0, torch.minimum(norm, torch.maximum(reach, further)), reach)
+    return centre + torch.minimum(torch.maximum(direction * reach, low), high)
+
+
+def _sum(values: Tensor) -> Tensor:
+    return per_example(values.flatten(1).sum(dim=1), values)
 
 
 def _keep_largest(moved: Tensor, centre: Tensor, eps: Tensor) -> Tensor:

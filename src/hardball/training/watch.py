@@ -15,11 +15,14 @@ from hardball.runs import RunFolder
 
 Row = dict[str, float]
 
+SECONDS_BETWEEN_LINES = 4.0
+
 
 class Watcher:
     """Shows progress on `console` and records each epoch as TensorBoard events in the run's folder.
 
-    On a terminal it is a live line; in a log file, one line per epoch.
+    On a terminal there is a live line. Everywhere, epochs are printed as lines: the first, the last,
+    and between them no more than one every few seconds, however short the epochs are.
     """
 
     def __init__(
@@ -42,6 +45,8 @@ class Watcher:
         )
         self._task = self._progress.add_task("training", total=planned, state="")
         self._last = 0.0
+        self._row: Row | None = None
+        self._printed = -SECONDS_BETWEEN_LINES
         self._since: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
@@ -55,6 +60,7 @@ class Watcher:
         trace: TracebackType | None,
     ) -> None:
         self._progress.stop()
+        self._print_epoch()
         if self._events is not None:
             self._events.close()
 
@@ -77,6 +83,20 @@ class Watcher:
 
     def epoch(self, row: Row) -> None:
         """Show and record a finished epoch."""
+        self._row = row
+        if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
+            self._print_epoch()
+        if self._events is not None:
+            for name, value in row.items():
+                if name != "epoch":
+                    self._events.add_scalar(name, value, global_step=int(row["epoch"]))
+            self._events.flush()
+
+    def _print_epoch(self) -> None:
+        """The newest epoch as one line."""
+        row, self._row, self._printed = self._row, None, time.monotonic()
+        if row is None:
+            return
         self._console.print(
             f"epoch {row['epoch']:.0f}  ε={row['eps']:.4g}  loss={row['adv_loss']:.3f}  "
             f"adv={row['adv_accuracy']:.1%}  validation: clean={row['val_accuracy']:.1%} "
@@ -85,11 +105,6 @@ class Watcher:
             highlight=False,
             soft_wrap=True,
         )
-        if self._events is not None:
-            for name, value in row.items():
-                if name != "epoch":
-                    self._events.add_scalar(name, value, global_step=int(row["epoch"]))
-            self._events.flush()
 
     def say(self, message: str) -> None:
         """One line for the person watching."""
