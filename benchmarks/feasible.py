@@ -47,7 +47,7 @@ def block(images: np.ndarray) -> dict[str, Any]:
         "scipy cdist": lambda: float(cdist(few, many, "chebyshev").min()),
     }
     try:
-        import faiss  # noqa: PLC0415 (optional, for the comparison only)
+        import faiss  # optional, for the comparison only
     except ImportError:
         print("faiss is not installed: left out")
     else:
