@@ -96,7 +96,7 @@ def test_theory_topics_write_their_numbers_and_pictures(tmp_path, topic, flags, 
     assert TOPICS[topic](**flags, out=out, figure=figure) == 0
     found = json.loads(out.read_text())
     for key, value in expected.items():
-        assert found[key] == pytest.approx(value)
+        assert np.array(found[key]) == pytest.approx(np.array(value))
     assert figure.read_bytes().startswith(b"\x89PNG")
 
 

@@ -12,8 +12,11 @@ images with d differing features meet if ⌈d/2⌉ ≤ ε, that is d ≤ 2ε for
 
 N images. Radii and distances are in the images' own units (pixels in [0,1]); ℓ0 counts features
 (single colour values). See `distances` for how ties are decided and `cover` for the optimisation.
-Bhagoji, Cullina and Mittal (2019) use this matching bound for two classes; Yang et al. (2020)
-report the closest pairs; more than two classes, with proofs, are new here.
+A classifier here is a function. A randomised one may err less in expectation on three or more
+classes, but not less than the fractional matching's weight, which bounds it too.
+
+Sources: Bhagoji, Cullina and Mittal (2019), the matching bound for two classes; Dai et al. (2023),
+randomised classifiers of several classes; Yang et al. (2020), closest pairs of common data sets.
 """
 
 from collections.abc import Sequence

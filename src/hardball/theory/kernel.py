@@ -55,7 +55,7 @@ def _changes(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
 
 
 @numba.njit(parallel=True, cache=True, nogil=True)
-def _scan(  # noqa: PLR0917 (compiled code takes no keywords)
+def _scan(
     features: Any,
     first: Any,
     top: int,
