@@ -11,10 +11,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torchvision
 from PIL import Image
 from torch import Tensor
-from torchvision.datasets import VisionDataset
 
 from hardball.checks import check_images, check_labels
 from hardball.errors import UserError, unknown
@@ -123,10 +121,14 @@ def _digits_bw(root: Path, train: bool) -> Dataset:
     return replace(digits, name="digits-bw", images=(digits.images >= 0.5).float())
 
 
-def _torchvision(name: str, maker: Callable[..., VisionDataset]) -> Callable[[Path, bool], Dataset]:
+def _torchvision(name: str, kind: str) -> Callable[[Path, bool], Dataset]:
+    """The data set of torchvision whose class is called `kind`."""
+
     def load(root: Path, train: bool) -> Dataset:
+        from torchvision import datasets
+
         try:
-            found: Any = _open_or_download(maker, root, train)
+            found: Any = _open_or_download(getattr(datasets, kind), root, train)
         except (RuntimeError, OSError, ValueError) as error:
             reason = (
                 str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
@@ -147,9 +149,7 @@ def _torchvision(name: str, maker: Callable[..., VisionDataset]) -> Callable[[Pa
     return load
 
 
-def _open_or_download(
-    maker: Callable[..., VisionDataset], root: Path, train: bool
-) -> VisionDataset:
+def _open_or_download(maker: Callable[..., Any], root: Path, train: bool) -> Any:
     try:
         return maker(root, train=train, download=False)
     except RuntimeError:
@@ -171,7 +171,9 @@ def _folder(root: Path, train: bool) -> Dataset:
         raise UserError(
             f"{part} has classes {stray} that {root / 'train'} lacks; make the folders agree"
         )
-    suffixes = set(torchvision.datasets.folder.IMG_EXTENSIONS)
+    from torchvision.datasets.folder import IMG_EXTENSIONS
+
+    suffixes = set(IMG_EXTENSIONS)
     files = [
         (path, label)
         for label, name in enumerate(names)
@@ -223,9 +225,9 @@ def _same_size(
 DATASETS: dict[str, Callable[[Path, bool], Dataset]] = {
     "digits": _digits,
     "digits-bw": _digits_bw,
-    "mnist": _torchvision("mnist", torchvision.datasets.MNIST),
-    "fashion-mnist": _torchvision("fashion-mnist", torchvision.datasets.FashionMNIST),
-    "cifar10": _torchvision("cifar10", torchvision.datasets.CIFAR10),
+    "mnist": _torchvision("mnist", "MNIST"),
+    "fashion-mnist": _torchvision("fashion-mnist", "FashionMNIST"),
+    "cifar10": _torchvision("cifar10", "CIFAR10"),
     "folder": _folder,
 }
 """name → loader of (root, train?)."""

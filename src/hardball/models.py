@@ -13,7 +13,6 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.models import resnet18, resnet50
 
 from hardball.checks import check_logits
 from hardball.errors import UserError, unknown
@@ -109,6 +108,8 @@ def cifar_resnet(
 ) -> nn.Module:
     """torchvision's ResNet-18 or -50 with the CIFAR stem (3×3 convolution, no pooling) behind
     `Normalize` (defaults: CIFAR-10's)."""
+    from torchvision.models import resnet18, resnet50
+
     makers: dict[int, Callable[..., nn.Module]] = {18: resnet18, 50: resnet50}
     if depth not in makers:
         raise unknown("ResNet depth", depth, makers)

@@ -11,7 +11,6 @@ from zlib import crc32
 
 import torch
 from rich.progress import Progress
-from scipy.stats import binomtest
 from torch import Tensor
 
 from hardball import machine
@@ -41,6 +40,8 @@ class Accuracy:
     @property
     def interval(self) -> tuple[float, float]:
         """Wilson's 95% score interval."""
+        from scipy.stats import binomtest
+
         found = binomtest(self.right, self.n).proportion_ci(confidence_level=0.95, method="wilson")
         return float(found.low), float(found.high)
 
