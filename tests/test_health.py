@@ -224,14 +224,14 @@ def test_a_non_finite_loss_stops_before_the_update(
     value: float, train: Dataset, tmp_path: Path
 ) -> None:
     settings = replace(QUICK, validation=1000)  # 14 updates per epoch
-    two = fit(small(train), train, curriculum=Constant(0.1, 2), settings=settings)
-    broken = Breaks(small(train), at=2 * 14 + 5, value=value)
-    run = fit(broken, train, curriculum=Constant(0.1, 4), settings=settings, out=tmp_path / "r")
+    eight = fit(small(train), train, curriculum=Constant(0.02, 8), settings=settings)
+    broken = Breaks(small(train), at=8 * 14 + 5, value=value)
+    run = fit(broken, train, curriculum=Constant(0.02, 9), settings=settings, out=tmp_path / "r")
     assert run.outcome is not None
-    assert (run.outcome.status, run.outcome.epochs) == (NON_FINITE, 2)
-    for part in ("ε=0.1", "epoch 3", "before the update", "--lr, e.g. 0.001"):
+    assert (run.outcome.status, run.outcome.epochs) == (NON_FINITE, 8)
+    for part in ("ε=0.02", "epoch 9", "before the update", "--lr, e.g. 0.001"):
         assert part in run.outcome.message
-    kept, expected = broken.inner.state_dict(), two.model.state_dict()
+    kept, expected = broken.inner.state_dict(), eight.model.state_dict()
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
 
 

@@ -111,9 +111,7 @@ def test_l2_projection_of_images_is_the_one_of_bisection(seed, eps):
         size = ((centre + middle * delta).clamp(0, 1) - centre).norm(dim=1, keepdim=True)
         low, high = torch.where(size > eps, low, middle), torch.where(size > eps, middle, high)
     expected = (centre + high * delta).clamp(0, 1)
-    torch.testing.assert_close(
-        L2(eps).project(centre + delta, centre), expected, rtol=0, atol=1e-6
-    )
+    torch.testing.assert_close(L2(eps).project(centre + delta, centre), expected, rtol=0, atol=1e-6)
 
 
 @pytest.mark.parametrize("norm", WITH_RADIUS)

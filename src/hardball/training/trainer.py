@@ -119,7 +119,7 @@ class Trainer:
             if outcome.status != INTERRUPTED:
                 self._keep_good()
             self._write(lambda folder: folder.write_outcome(outcome))
-            if outcome.status != FINISHED:
+            if outcome.status not in (FINISHED, COLLAPSED):  # a collapse was told when it came
                 watcher.say(outcome.message)
         self.fabric.barrier()
         return outcome
@@ -190,9 +190,8 @@ class Trainer:
         self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums.zero(self.fabric.device)
         self.seconds = time.monotonic() - started
         row["seconds"] = self.seconds
-        is_collapsed = self.epoch * self.steps >= health.WARM_UP and health.collapsed(
-            tail["loss"], tail["one_class"], self.floor
-        )
+        is_constant = health.collapsed(tail["loss"], tail["one_class"], self.floor)
+        is_collapsed = is_constant and self.epoch * self.steps >= health.WARM_UP
         row["collapsed"] = float(is_collapsed)
         losses = [r["val_adv_loss"] for r in self.history]
         classes = self.train.classes
@@ -207,7 +206,7 @@ class Trainer:
                 increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
             )
         waits = self.curriculum.may_stop and not health.good_before_increase(losses, classes)
-        if not is_collapsed and not waits:
+        if not is_constant and not waits:
             self._accept()
         if self.epoch > 1 and self.history[-2]["collapsed"] and not is_collapsed:
             watcher.say(f"the collapse ended in epoch {self.epoch} at ε={eps:g}")
@@ -228,6 +227,7 @@ class Trainer:
         if in_a_row == 1:
             watcher.say(message)
         if self.settings.on_collapse == "stop" and in_a_row >= self.settings.collapse_patience:
+            watcher.say(f"stopped after {in_a_row} collapsed epochs in a row")
             return self._outcome(COLLAPSED, message)
         if self.epoch == self.curriculum.total_epochs:
             return self._outcome(COLLAPSED, message)
