@@ -52,7 +52,7 @@ CLOUDS = st.tuples(
 )  # fmt: skip
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(CLOUDS, st.sampled_from(sorted(NORMS)))
 def test_closest_pair_is_scipys(shape, norm):
     images, labels = cloud(*shape)
@@ -63,7 +63,7 @@ def test_closest_pair_is_scipys(shape, norm):
     assert table[found.first, found.second] == pytest.approx(table.min(), rel=1e-6, abs=1e-9)
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(CLOUDS, st.sampled_from(sorted(NORMS)), st.integers(0, 20))
 def test_conflicts_are_scipys_ties_included(shape, norm, rank):
     """ε is half of a distance that occurs, so the comparison is decided by a tie."""

@@ -34,7 +34,7 @@ def test_limit_adds_entries_that_agree_with_the_library(tmp_path):
 
 def test_limit_chooses_radii_around_the_first_conflict(tmp_path):
     for norm in ("linf", "l2", "l0"):
-        limit(norm=norm, first=150, out=tmp_path / "o.json")
+        limit(norm=norm, first=150, seconds=1, out=tmp_path / "o.json")
         found = json.loads((tmp_path / "o.json").read_text())[f"digits/train/{norm}"]
         first = found["closest_pair"]["distance"] / 2
         for point in found["curve"]:

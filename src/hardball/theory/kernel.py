@@ -8,7 +8,8 @@ N points, K blocks, C features per block. The layout is [K, N, C]: the first blo
 lies together in memory, and most pairs never touch another.
 """
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import numba
 import numpy as np
@@ -26,6 +27,20 @@ _ARITHMETIC: dict[str, tuple[type, type]] = {
     "float32": (np.float64, np.float64),
     "float64": (np.float64, np.float64),
 }
+
+
+def _compiled(**options: bool) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Compiled at the first call and kept on disk, where there is a folder to write to."""
+
+    compile_: Any = numba.njit
+
+    def wrap(function: Callable[..., None]) -> Callable[..., None]:
+        try:
+            return cast(Callable[..., None], compile_(cache=True, **options)(function))
+        except RuntimeError:  # numba finds no place for its cache
+            return cast(Callable[..., None], compile_(**options)(function))
+
+    return wrap
 
 
 @numba.njit(inline="always")
@@ -54,7 +69,7 @@ def _changes(a: Any, b: Any, narrow: Any, wide: Any) -> Any:
     return changed
 
 
-@numba.njit(parallel=True, cache=True, nogil=True)
+@_compiled(parallel=True, nogil=True)
 def _scan(
     features: Any,
     first: Any,
@@ -140,7 +155,7 @@ def scan(
     return found, columns, lengths
 
 
-@numba.njit(cache=True)
+@_compiled()
 def _match(i: Any, j: Any, free: Any, chosen: Any) -> None:
     for e in range(i.size):
         if free[i[e]] and free[j[e]]:
