@@ -4,8 +4,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from rich.console import Console
+from rich.progress import Progress
 
-from hardball.recipes import jobs
+from hardball.recipes.measure import measure
 from hardball.report.tables import evaluation_table
 
 
@@ -44,21 +45,24 @@ def evaluate(
         norm: linf, l2, l0 or unbounded; the run's own by default.
         device: auto, cpu or cuda.
     """
-    found = jobs.measure(
-        run,
-        eps=[eps] if isinstance(eps, float) else eps,
-        attacks=[attacks] if isinstance(attacks, str) else attacks,
-        protocol=protocol,
-        n=n,
-        seed=seed,
-        batch_size=batch_size,
-        data=data,
-        data_root=data_root,
-        split=split,
-        model=model,
-        model_args=model_args,
-        norm=norm,
-        device=device,
-    )
-    Console().print(evaluation_table(found, title=run.name))
+    console = Console()
+    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        found = measure(
+            run,
+            eps=[eps] if isinstance(eps, float) else eps,
+            attacks=[attacks] if isinstance(attacks, str) else attacks,
+            protocol=protocol,
+            n=n,
+            seed=seed,
+            batch_size=batch_size,
+            data=data,
+            data_root=data_root,
+            split=split,
+            model=model,
+            model_args=model_args,
+            norm=norm,
+            device=device,
+            progress=progress,
+        )
+    console.print(evaluation_table(found, title=run.name))
     return 0

@@ -7,11 +7,11 @@ from textwrap import fill
 from typing import Any
 
 from hardball._version import __version__
-from hardball.cli import theory
 from hardball.cli.demo import demo
 from hardball.cli.evaluate import evaluate
 from hardball.cli.limit import limit
 from hardball.cli.parsing import Parser, with_underscores
+from hardball.cli.theory import TOPICS
 from hardball.cli.train import extend, train
 from hardball.errors import UserError, unknown
 from hardball.training.processes import is_follower
@@ -43,9 +43,9 @@ def from_signature(function: Callable[..., int], group: str = "", arguments: str
     return command
 
 
-def grouped(name: str, about: str, parts: Sequence[Callable[..., int]]) -> Command:
+def grouped(name: str, about: str, parts: Mapping[str, Callable[..., int]]) -> Command:
     """A command of several parts: hardball NAME PART."""
-    table = {part.__name__: from_signature(part, name) for part in parts}
+    table = {word: from_signature(part, name) for word, part in parts.items()}
 
     def command(argv: Sequence[str]) -> int:
         return _dispatch(argv, table, f"hardball {name}")
@@ -68,7 +68,7 @@ COMMANDS: dict[str, Command] = {
     "theory": grouped(
         "theory",
         "The theory's closed forms and constructions, as tables and plots",
-        (theory.gaussian, theory.bernoulli, theory.limits, theory.hardness),
+        TOPICS,
     ),
 }
 

@@ -146,6 +146,7 @@ def evaluate(
         eps: the radii to measure at.
         seed: of the random starts.
         batch_size: examples at a time; changes the speed, not the answer.
+        progress: shows how far each attack has come.
 
     Raises:
         UserError: nothing to measure, no attack, a model that returns no logits [B, classes].
@@ -161,22 +162,16 @@ def evaluate(
     radii = sorted(set(eps)) if eps else [float(threat.eps)]
     threats = [threat.at(radius) for radius in radii]
     ordered = dict(sorted(attacks.items(), key=lambda item: item[1].cost))
-    state = _State(model, data, batch_size)
+    state = _State(model, data, batch_size, progress or Progress(disable=True))
     with evaluating(model):
         right = state.classify(data.images, torch.arange(len(data)))
         state.broken_at[~right] = 0.0
         clean = Accuracy(right=int(right.sum()), n=len(data))
-        task = (
-            None if progress is None else progress.add_task("", total=len(threats) * len(ordered))
-        )
-        scores = []
-        for radius in threats:
-            for name, attack in ordered.items():
-                if progress is not None and task is not None:
-                    progress.update(task, description=f"{name} at {radius}")
-                scores.append(state.run(name, attack, radius, seed))
-                if progress is not None and task is not None:
-                    progress.advance(task)
+        scores = [
+            state.run(name, attack, radius, seed)
+            for radius in threats
+            for name, attack in ordered.items()
+        ]
     return Evaluation(
         data=data.name,
         norm=threat.norm,
@@ -193,8 +188,11 @@ def evaluate(
 class _State:
     """Which examples still stand, and what broke the others."""
 
-    def __init__(self, model: Classifier, data: Dataset, batch_size: int) -> None:
+    def __init__(
+        self, model: Classifier, data: Dataset, batch_size: int, progress: Progress
+    ) -> None:
         self.model, self.data, self.batch_size = model, data, batch_size
+        self.progress = progress
         self.broken_at = torch.full((len(data),), torch.inf)
         self.witnesses = data.images.clone()
 
@@ -219,6 +217,7 @@ class _State:
         standing = self.broken_at.isinf().nonzero().squeeze(1)
         broken = unconfirmed = forwards = backwards = 0
         eps = float(threat.eps)
+        shown = self.progress.add_task(f"{name} at {threat}", total=len(standing))
         for rows in torch.split(standing, self.batch_size):
             images, labels = self.data.images[rows], self.data.labels[rows]
             sources = generators(seed, rows.tolist(), crc32(name.encode()), _as_int(eps))
@@ -235,6 +234,7 @@ class _State:
             unconfirmed += int(fooled.sum()) - len(fallen)
             forwards += result.forwards
             backwards += result.backwards
+            self.progress.advance(shown, len(rows))
         return Score(
             eps=eps,
             attack=name,

@@ -1,4 +1,4 @@
-"""A training or an evaluation asked for by names: what the commands do."""
+"""A training asked for by names: what `hardball train` and `hardball extend` do."""
 
 from dataclasses import dataclass, field, fields
 from pathlib import Path
@@ -9,12 +9,10 @@ from rich.console import Console
 from torch import nn
 
 from hardball import models, storage
-from hardball.data import Dataset, load_dataset
+from hardball.data import load_dataset
 from hardball.errors import UserError, unknown
-from hardball.evaluation import Evaluation, evaluate, protocols
-from hardball.runs import Config, Run, RunFolder, load_run, model_from, write_json
+from hardball.runs import Config, Run, RunFolder, model_from
 from hardball.seeding import derive
-from hardball.threats import ThreatModel
 from hardball.training import Constant, Curriculum, Iterative, Settings, checkpoint, fit
 from hardball.training.fit import MACHINE
 
@@ -196,92 +194,6 @@ def weights_of(origin: Path) -> Path:
     return RunFolder(origin).weights_file if origin.is_dir() else origin
 
 
-def measure(
-    path: Path,
-    *,
-    eps: list[float] | None,
-    attacks: list[str] | None,
-    protocol: str,
-    n: int | None,
-    seed: int,
-    batch_size: int,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: str = "test",
-    model: str | None = None,
-    model_args: dict[str, Any] | None = None,
-    norm: str | None = None,
-    device: str = "auto",
-) -> Evaluation:
-    """Evaluate a run (or, with data and model named, a weights file) and write evaluation.json.
-
-    Raises:
-        UserError: see `evaluate`, `load_run` and `protocols`.
-    """
-    chosen = protocols.protocol(protocol) if attacks is None else protocols.named(attacks)
-    config = _config_of(path, data, data_root, model, model_args)
-    trained = config.get("curriculum", {})
-    radii = [float(trained.get("target", trained.get("eps", 0.0)))] if eps is None else eps
-    if not radii or not chosen:
-        raise UserError(f"eps={radii}, attacks={list(chosen)}; give at least one of each")
-    threat = ThreatModel(norm or config.get("settings", {}).get("norm", "linf"), max(radii))
-    for name, value, least in (("n", n, 1), ("batch_size", batch_size, 1), ("seed", seed, 0)):
-        if value is not None and value < least:
-            raise UserError(f"{name}={value}; allowed is {least} or more")
-    where = _device(device)
-    test = load_dataset(config["data"]["name"], config["data"]["root"], split)
-    network = _weights_into(path, config, test).to(where).to(memory_format=torch.channels_last)
-    found = evaluate(
-        network,
-        test.rows(slice(0, n)).to(where),
-        threat,
-        attacks=chosen,
-        eps=radii,
-        seed=seed,
-        batch_size=batch_size,
-    )
-    content = storage.read_bytes(weights_of(path), "weights")
-    about = {"run": path.name, "split": split, "weights_sha256": storage.digest(content)}
-    target = (
-        RunFolder(path).evaluation_file if path.is_dir() else path.with_suffix(".evaluation.json")
-    )
-    write_json(target, {**about, **found.as_json()})
-    return found
-
-
-def _config_of(
-    path: Path,
-    data: str | None,
-    root: Path | None,
-    model: str | None,
-    args: dict[str, Any] | None,
-) -> Config:
-    """The run's config, or one made of the flags; flags win."""
-    config = RunFolder(path).config() if path.is_dir() else {}
-    if not path.exists():
-        raise UserError(
-            f"no run and no weights at {path}; name a folder that training made, or a file"
-        )
-    known = config.get("data") or {}
-    name = data or known.get("name")
-    if name is None:
-        raise UserError(f"{path} does not say which data it is for; pass --data (and --model)")
-    default_root = known.get("root") if name == known.get("name") else None
-    config["data"] = {"name": name, "root": str(root or default_root or "data")}
-    if model is not None or not config.get("model"):
-        config["model"] = {"name": model or DEFAULT_MODELS.get(name), "args": args or {}}
-    return config
-
-
-def _weights_into(path: Path, config: Config, test: Dataset) -> nn.Module:
-    if "shape" in config["model"] and path.is_dir():
-        return load_run(path).model
-    spec = config["model"] | {"shape": list(test.shape), "classes": test.classes}
-    network = model_from(config | {"model": spec})
-    storage.load_weights(network, weights_of(path))
-    return network.eval()
-
-
 def _fresh(about: Config, seed: int) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
@@ -310,23 +222,6 @@ def _default_folder(job: Job, settings: Settings, origin: Path | None) -> Path:
         # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
         prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
     return Path("runs") / f"{prefix}-{job.eps:.4g}-seed{settings.seed}"
-
-
-def _device(name: str) -> torch.device:
-    """The device of that name, seen to exist; auto takes a GPU where there is one.
-
-    Raises:
-        UserError: no such device here.
-    """
-    best = "cuda" if torch.cuda.is_available() else "cpu"
-    try:
-        device = torch.device(best if name == "auto" else name)
-        torch.zeros(1, device=device).item()
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise UserError(
-            f"device={name} is not on this machine; use {best}" + (" or cpu" * (best != "cpu"))
-        ) from error
-    return device
 
 
 RAMP_FIELDS = ("increment", "ramp_epochs", "hold", "start", "shape", "per", "may_stop")
