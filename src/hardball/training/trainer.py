@@ -26,6 +26,7 @@ from hardball.runs import (
     STOPPED,
     Outcome,
     RunFolder,
+    read_metrics,
 )
 from hardball.seeding import derive
 from hardball.training import checkpoint, health
@@ -103,6 +104,7 @@ class Trainer:
             ended = self.folder.outcome()
             if ended is not None and ended.status != INTERRUPTED:
                 storage.load_weights(self.model, self.folder.weights_file)
+                self.history = read_metrics(self.folder)
                 return ended
             self._restore(checkpoint.load(self.folder.state, self.identity))
         watcher = Watcher(
