@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,24 +42,26 @@ class Contestant:
 
     name: str
     job: dict[str, Any]
-    patience: int = 3
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_the_end(self) -> "Contestant":
+        """The same, but a collapse does not end it."""
+        return replace(self, settings={"on_collapse": "continue"})
 
     def command(self, seed: int, out: Path) -> str:
         """The same training as a command."""
-        words = {
-            **NETWORK,
-            **self.job,
-            **SETTINGS,
-            "collapse_patience": self.patience,
-            "seed": seed,
-        }
+        words = {**NETWORK, **self.job, **SETTINGS, **self.settings, "seed": seed}
         flags = (f"--{key.replace('_', '-')} {_flag(value)}" for key, value in words.items())
         return f"hardball train {' '.join(flags)} --out {out}"
 
 
 CONTESTANTS = (
     Contestant(name="standard training", job={"eps": 0.0, "epochs": 30}),
-    Contestant(name=f"direct, ε={EPS:g}", job={"eps": EPS, "epochs": 240}, patience=40),
+    Contestant(
+        name=f"direct, ε={EPS:g}",
+        job={"eps": EPS, "epochs": 240},
+        settings={"collapse_patience": 40},
+    ),
     Contestant(
         name=f"curriculum, ε=0→{EPS:g}",
         job={
@@ -70,31 +72,38 @@ CONTESTANTS = (
             "per": "step",
             "may_stop": False,
         },
-        patience=80,
+        settings={"collapse_patience": 80},
     ),
 )
 
 
-def demo(out: Path, seeds: Sequence[int], console: Console) -> dict[str, Any]:
+def demo(
+    out: Path, seeds: Sequence[int], console: Console, *, full: bool = False
+) -> dict[str, Any]:
     """Train and measure every contestant for every seed; write demo.json, demo.png and report.html.
 
     What an earlier, interrupted call has trained is not trained again.
+
+    Args:
+        full: train all contestants to the end, instead of stopping direct training after 40
+            collapsed epochs in a row.
 
     Raises:
         UserError: no seeds, or a folder that cannot be written.
     """
     if not seeds or min(seeds) < 0:
         raise UserError(f"seeds={list(seeds)}; allowed is one number or more, e.g. --seeds '[0]'")
+    contestants = [c.to_the_end() if full else c for c in CONTESTANTS]
     rows = []
     histories = {}
     for seed in seeds:
-        for contestant in CONTESTANTS:
+        for contestant in contestants:
             console.print(f"\n{contestant.name}, seed {seed}", style="bold", highlight=False)
             run = _train(contestant, seed, out, console)
             rows.append(_measured(contestant, seed, run))
             histories[seed, contestant.name] = run.history
     found: dict[str, Any] = {
-        "command": f"hardball demo --seeds '{list(seeds)}'",
+        "command": f"hardball demo --seeds '{list(seeds)}'" + " --full true" * full,
         "data": DATA,
         "eps": EPS,
         "n": rows[0]["evaluation"]["n"],
@@ -129,7 +138,7 @@ def _train(contestant: Contestant, seed: int, out: Path, console: Console) -> Ru
     if RunFolder(folder).config_file.exists():
         return jobs.resume(folder, {}, console=console)
     job = Job(**NETWORK, **contestant.job, out=folder)
-    settings = Settings(**SETTINGS, collapse_patience=contestant.patience, seed=seed)
+    settings = Settings(**SETTINGS, **contestant.settings, seed=seed)
     return jobs.train(job, settings, console=console)
 
 
