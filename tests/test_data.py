@@ -211,11 +211,16 @@ def test_missing_data_without_a_network_names_the_flag(name, tmp_path, monkeypat
         raise urllib.error.URLError("no network")
 
     monkeypatch.setattr("urllib.request.urlopen", unreachable)
-    with pytest.raises(
-        UserError, match=f"{name} is not in {re.escape(str(tmp_path))}.*--data-root"
-    ) as refusal:
-        load_dataset(name, tmp_path)
-    assert "\n" not in str(refusal.value)
+    empty, absent = tmp_path / "empty", tmp_path / "absent"
+    empty.mkdir()
+    for root in (empty, absent):
+        with pytest.raises(
+            UserError, match=f"{name} is not in {re.escape(str(root))}.*--data-root"
+        ) as refusal:
+            load_dataset(name, root)
+        assert "\n" not in str(refusal.value)
+    assert empty.exists()
+    assert not absent.exists(), "a mistyped path must leave no trace"
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)

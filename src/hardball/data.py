@@ -5,6 +5,7 @@ off the training part by seed (`split_validation`).
 """
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -130,9 +131,7 @@ def _torchvision(name: str, kind: str) -> Callable[[Path, bool], Dataset]:
         try:
             found: Any = _open_or_download(getattr(datasets, kind), root, train)
         except (RuntimeError, OSError, ValueError) as error:
-            reason = (
-                str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
-            )
+            reason = str(error).partition("\n")[0].strip(" :.") or type(error).__name__
             raise UserError(
                 f"{name} is not in {root} and could not be downloaded ({reason}); point --data-root at "
                 "the folder that holds it in torchvision's layout"
@@ -153,7 +152,22 @@ def _open_or_download(maker: Callable[..., Any], root: Path, train: bool) -> Any
     try:
         return maker(root, train=train, download=False)
     except RuntimeError:
+        existed = root.exists()
+    try:
         return maker(root, train=train, download=True)
+    except (RuntimeError, OSError, ValueError):
+        if not existed:
+            _remove_empty(root)
+        raise
+
+
+def _remove_empty(folder: Path) -> None:
+    """The folders that a failed download made: a mistyped path leaves no trace."""
+    if folder.is_dir():
+        for inside in folder.iterdir():
+            _remove_empty(inside)
+        with suppress(OSError):
+            folder.rmdir()
 
 
 def _folder(root: Path, train: bool) -> Dataset:
