@@ -244,7 +244,8 @@ def test_a_collapse_is_an_outcome_and_says_which_command_to_try(hardball: Hardba
     code, out, err = hardball(*words, *model)
     assert (code, err) == (0, "")
     assert "collapsed: r" in out
-    assert out.count("collapse at ε=0.9") == 2  # when it is noticed, and at the end
+    assert out.count("collapse at ε=0.9") == 1, "told when it is noticed, not again at the end"
+    assert "stopped after 3 collapsed epochs in a row" in out
     assert "hardball train --curriculum iterative --eps 0.9" in out
     outcome = json.loads(Path("r/outcome.json").read_text())
     assert outcome["status"] == "collapsed"
