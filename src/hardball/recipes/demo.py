@@ -56,14 +56,14 @@ class Contestant:
 
 
 CONTESTANTS = (
-    Contestant(name="standard training", job={"eps": 0.0, "epochs": 30}),
+    Contestant(name="standard", job={"eps": 0.0, "epochs": 30}),
     Contestant(
         name=f"direct, ε={EPS:g}",
         job={"eps": EPS, "epochs": 240},
         settings={"collapse_patience": 40},
     ),
     Contestant(
-        name=f"curriculum, ε=0→{EPS:g}",
+        name=f"curriculum, 0→{EPS:g}",
         job={
             "eps": EPS,
             "curriculum": "iterative",

@@ -17,9 +17,8 @@ Row = Mapping[str, Any]
 def summary(found: Found) -> str:
     """What the numbers say, in one sentence made of them."""
     _, direct, curriculum = (_rows(found, name) for name in found["trainings"])
-    stuck = sum(row["outcome"]["status"] == COLLAPSED for row in direct)
     return (
-        f"At ε={found['eps']:g}, training from random weights collapsed for {stuck} of {len(direct)} "
+        f"At ε={found['eps']:g}, training from random weights collapsed for {_stuck(direct)} of {len(direct)} "
         f"seeds ({_mean(direct, _robust):.1%} robust accuracy; guessing is 10%), while the curriculum, "
         f"with the same network, reaches {_mean(curriculum, _robust):.1%} at that ε and "
         f"{_mean(curriculum, _clean):.1%} clean (n={found['n']} test images)."
@@ -75,19 +74,19 @@ def folder_name(training: str) -> Path:
 
 
 def _columns(found: Found) -> list[str]:
-    return ["training", "outcome", "clean", *(f"ε={r['eps']:g}" for r in _measured(found))]
+    return ["training", "stuck", "clean", *(f"ε={r['eps']:g}" for r in _measured(found))]
 
 
 def _cells(found: Found) -> list[list[str]]:
     cells = []
     for name in found["trainings"]:
         rows = _rows(found, name)
-        outcomes = "/".join(sorted({row["outcome"]["status"] for row in rows}))
+        stuck = f"{_stuck(rows)}/{len(rows)}"
         robust = [
             mean(row["evaluation"]["robust"][i]["accuracy"] for row in rows)
             for i in range(len(_measured(found)))
         ]
-        cells.append([name, outcomes, *(f"{a:.1%}" for a in (_mean(rows, _clean), *robust))])
+        cells.append([name, stuck, *(f"{a:.1%}" for a in (_mean(rows, _clean), *robust))])
     return cells
 
 
@@ -102,6 +101,11 @@ def _rows(found: Found, name: str) -> list[Row]:
 
 def _mean(rows: Sequence[Row], what: Callable[[Row], float]) -> float:
     return mean(what(row) for row in rows)
+
+
+def _stuck(rows: Sequence[Row]) -> int:
+    """How many ended collapsed."""
+    return sum(row["outcome"]["status"] == COLLAPSED for row in rows)
 
 
 def _robust(row: Row) -> float:
