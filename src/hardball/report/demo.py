@@ -19,8 +19,8 @@ def summary(found: Found) -> str:
     _, direct, curriculum = (_rows(found, name) for name in found["trainings"])
     return (
         f"At ε={found['eps']:g}, training from random weights collapsed for {_stuck(direct)} of "
-        f"{len(direct)} seeds ({_mean(direct, _robust):.1%} robust accuracy; guessing is 10%), while the curriculum, "
-        f"with the same network, reaches {_mean(curriculum, _robust):.1%} at that ε and "
+        f"{len(direct)} seeds ({_mean(direct, _robust):.1%} robust accuracy; guessing is 10%), while "
+        f"the curriculum, with the same network, reaches {_mean(curriculum, _robust):.1%} at that ε and "
         f"{_mean(curriculum, _clean):.1%} clean (n={found['n']} test images)."
     )
 
