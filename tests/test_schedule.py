@@ -83,7 +83,7 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("precision", "16", "unknown precision '16'; there are: 32-true, bf16-mixed"),
         ("attack_mode", "x", "unknown attack_mode 'x'; there are: eval, train"),
         ("on_collapse", "x", "unknown on_collapse 'x'; there are: continue, stop"),
-        ("norm", "l1", "unknown norm 'l1'; there are: l0, l2, linf, unbounded"),
+        ("norm", "l1", "unknown norm to train with 'l1'; there are: l0, l2, linf"),
         ("direction", "x", "unknown direction 'x'"),
         ("lr", 0, "lr=0; allowed is a positive number"),
         ("lr", math.nan, "lr=nan; allowed is a positive number"),

@@ -5,7 +5,7 @@ from typing import Literal
 
 from hardball.attacks import PGD
 from hardball.errors import UserError, unknown
-from hardball.threats import ThreatModel
+from hardball.threats import GEOMETRIES, ThreatModel
 from hardball.training.schedule import OPTIMIZERS, SCHEDULES
 
 PRECISIONS = ("32-true", "bf16-mixed")
@@ -16,7 +16,7 @@ class Settings:
     """How a network is trained."""
 
     norm: str = "linf"
-    """Threat model: linf, l2, l0 or unbounded."""
+    """Threat model: linf, l2 or l0."""
     steps: int | None = None
     """Steps of the training attack; with step_size unset, each is 2.5·ε/steps."""
     step_size: float | None = None
@@ -89,7 +89,9 @@ class Settings:
             if not getattr(self, field) >= 0:
                 raise UserError(f"{field}={getattr(self, field)}; allowed is 0 or more")
         self.attack.at(1.0)
-        ThreatModel(self.norm, 0.0)
+        trainable = [name for name, geometry in GEOMETRIES.items() if geometry.radii[0] == 0]
+        if self.norm not in trainable:
+            raise unknown("norm to train with", self.norm, trainable)
 
     @property
     def attack(self) -> PGD:
