@@ -109,24 +109,24 @@ class Update:
         return self.settings.attack.at(eps, at_least_one=True) if eps > 0 else None
 
     def attack_steps(self, eps: float) -> int:
-        attack = self.attack_at(eps)
-        return 0 if attack is None else attack.steps or 0
+        """Gradient steps per example at this ε."""
+        return _steps(self.attack_at(eps))
 
     def __call__(self, images: Tensor, labels: Tensor, *, eps: float, seed: int) -> Done:
         """Gradients for one batch [B, ...]; every process gets the whole batch and takes its share,
         so the random numbers of an example do not depend on the number of processes."""
         torch.manual_seed(derive(seed, self.fabric.global_rank))
         self.generator.manual_seed(seed)
-        total = len(images)
+        total, attack = len(images), self.attack_at(eps)
         if self.settings.augment:
             images = augment(images, self.generator)
-        images, labels, weight = self._attacked(images, labels, eps)
+        images, labels, weight = self._attacked(attack, images, labels, eps)
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.wrapped(images)
         losses = cross_entropy(logits, labels) * weight
         # DDP averages over processes, whose shares may differ by one: sum, then scale
         self.fabric.backward(losses.sum() * (self.fabric.world_size / total))
-        return self._done(losses.detach(), logits.detach(), labels, weight, eps)
+        return self._done(losses.detach(), logits.detach(), labels, weight, _steps(attack))
 
     def apply(self) -> None:
         """Take the optimiser's step, and process 0's buffers (batch-norm statistics), so that all
@@ -137,20 +137,19 @@ class Update:
                 torch.distributed.broadcast(buffer, 0)
 
     def _attacked(
-        self, images: Tensor, labels: Tensor, eps: float
+        self, attack: PGD | None, images: Tensor, labels: Tensor, eps: float
     ) -> tuple[Tensor, Tensor, Tensor]:
         """This process's share of the batch, attacked, with weights [share] (0 for a filler where
         there are fewer examples than processes: DDP needs everyone to take part)."""
-        threat = ThreatModel(self.settings.norm, eps)
-        start = threat.sample(images, self.generator) if self.settings.random_start else images
         first, world = self.fabric.global_rank, self.fabric.world_size
         mine = slice(first, None, world) if first < len(images) else slice(0, 1)
-        weight = torch.full_like(labels[mine], int(first < len(images)), dtype=images.dtype)
-        images, labels, start = _fast(images[mine]), labels[mine], _fast(start[mine])
-        attack = self.attack_at(eps)
+        share, labels = _fast(images[mine]), labels[mine]
+        weight = torch.full_like(labels, int(first < len(images)), dtype=images.dtype)
         if attack is None:
-            return images, labels, weight
-        return self.perturb(attack, images, labels, threat, start), labels, weight
+            return share, labels, weight
+        threat = ThreatModel(self.settings.norm, eps)
+        start = threat.sample(images, self.generator) if self.settings.random_start else images
+        return self.perturb(attack, share, labels, threat, _fast(start[mine])), labels, weight
 
     def perturb(
         self, attack: PGD, images: Tensor, labels: Tensor, threat: ThreatModel, start: Tensor
@@ -161,7 +160,7 @@ class Update:
             return attack.perturb(self.model, images, labels, threat, start=start)
 
     def _done(
-        self, losses: Tensor, logits: Tensor, labels: Tensor, weight: Tensor, eps: float
+        self, losses: Tensor, logits: Tensor, labels: Tensor, weight: Tensor, attack_steps: int
     ) -> Done:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
@@ -172,7 +171,7 @@ class Update:
             correct=(correct(logits, labels) * weight).sum(),
             one_class=counts.max() * weight.amax(),
             finite=bool(torch.isfinite(losses.sum() + norm)),
-            attack_steps=self.attack_steps(eps),
+            attack_steps=attack_steps,
         )
 
 
@@ -210,6 +209,10 @@ def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[st
         totals = reduced.cpu()
     clean_right, adv_right, loss = (totals / len(held)).tolist()
     return {"val_accuracy": clean_right, "val_adv_accuracy": adv_right, "val_adv_loss": loss}
+
+
+def _steps(attack: PGD | None) -> int:
+    return 0 if attack is None else attack.steps or 0
 
 
 def _fast(images: Tensor) -> Tensor:
