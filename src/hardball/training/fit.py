@@ -19,6 +19,7 @@ from torch import nn
 from hardball import storage
 from hardball._version import __version__
 from hardball.data import Dataset, split_validation
+from hardball.engine import fast
 from hardball.errors import UserError
 from hardball.runs import Config, Run, RunFolder
 from hardball.training.curriculum import Curriculum
@@ -91,6 +92,7 @@ def fit(
         identity=identity(config),
     )
     with ExitStack() as stack:
+        stack.enter_context(fast(model))
         if folder is not None:
             in_first(fabric, lambda: stack.enter_context(_claimed(folder, config, resume)))
         outcome = trainer.run(console, resume=resume)

@@ -1,0 +1,127 @@
+"""The fast inner loop computes what the plain one does."""
+
+import copy
+
+import pytest
+import torch
+import torch.nn.functional as F
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import nn
+
+from hardball import PGD, LInf, build
+from hardball.engine import NarrowConv2d, fast, narrow_input_gradient
+
+SHAPE = (1, 28, 28)
+pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
+
+
+@given(
+    channels=st.integers(1, 4),
+    out=st.integers(1, 5),
+    kernel=pairs,
+    stride=pairs,
+    padding=st.tuples(st.integers(0, 2), st.integers(0, 2)),
+    dilation=pairs,
+    batch=st.integers(0, 3),
+    seed=st.integers(0, 99),
+)
+def test_the_input_gradient_is_the_library_s(
+    channels, out, kernel, stride, padding, dilation, batch, seed
+):
+    source = torch.Generator().manual_seed(seed)
+    images = torch.randn(batch, channels, 9, 8, generator=source, dtype=torch.float64)
+    weight = torch.randn(out, channels, *kernel, generator=source, dtype=torch.float64)
+    images.requires_grad_(True)
+    result = F.conv2d(images, weight, None, stride, padding, dilation)
+    gradient = torch.randn(result.shape, generator=source, dtype=torch.float64)
+    (expected,) = torch.autograd.grad(result, images, gradient)
+    found = narrow_input_gradient(gradient, weight, (9, 8), stride, padding, dilation)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-12)
+
+
+def gradients(model, images, labels):
+    point = images.clone().requires_grad_(True)
+    loss = F.cross_entropy(model(point), labels)
+    return torch.autograd.grad(loss, [point, *model.parameters()])
+
+
+@pytest.fixture
+def batch():
+    source = torch.Generator().manual_seed(0)
+    return torch.rand(16, *SHAPE, generator=source), torch.arange(16) % 10
+
+
+def test_a_fast_network_has_the_same_outputs_and_gradients(batch):
+    torch.manual_seed(0)
+    model = build("mnist_cnn", SHAPE, 10)
+    plain, outputs = gradients(model, *batch), model(batch[0])
+    with fast(model):
+        assert type(model.convs[0]) is NarrowConv2d
+        assert type(model.convs[1]) is nn.Conv2d  # 32 channels: the library is good at it
+        quick = gradients(model, *batch)
+        assert torch.equal(model(batch[0].clone().requires_grad_(True)), outputs)
+    # float32 sums of 800 products in another order
+    torch.testing.assert_close(quick[0], plain[0], rtol=1e-4, atol=1e-7)
+    for ours, theirs in zip(quick[1:], plain[1:], strict=True):
+        assert torch.equal(ours, theirs)
+
+
+def test_the_network_is_as_before_afterwards(batch):
+    model = build("mnist_cnn", SHAPE, 10)
+    state, hooks = copy.deepcopy(model.state_dict()), []
+    model.convs[0].register_forward_hook(lambda *_: hooks.append(1))
+    with fast(model):
+        model(batch[0])
+    with pytest.raises(RuntimeError), fast(model):
+        model(batch[0][:, :, :2])
+    assert type(model.convs[0]) is nn.Conv2d
+    assert hooks
+    assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
+
+
+class Scaled(nn.Conv2d):
+    def forward(self, images):
+        return 2 * super().forward(images)
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        Scaled(1, 4, 3),
+        nn.Conv2d(1, 4, 3, padding="same"),
+        nn.Conv2d(1, 4, 3, padding=1, padding_mode="reflect"),
+        nn.Conv2d(2, 4, 3, groups=2),
+        nn.Conv2d(8, 4, 3),
+    ],
+    ids=["a subclass", "padding by name", "another padding mode", "groups", "many channels"],
+)
+def test_other_convolutions_are_left_alone(layer):
+    with fast(layer):
+        assert type(layer) is not NarrowConv2d
+
+
+def test_what_is_no_module_is_left_alone():
+    with fast(lambda images: images):
+        pass
+
+
+def test_an_attack_finds_the_same_examples(batch):
+    torch.manual_seed(0)
+    model, attack = build("mnist_cnn", SHAPE, 10), PGD(steps=10, keep="last", random_start=False)
+    plain = attack(model, *batch, LInf(0.1))
+    with fast(model):
+        quick = attack(model, *batch, LInf(0.1))
+    # a sign may turn where a gradient is at rounding; the loss hardly notices
+    torch.testing.assert_close(quick.loss, plain.loss, rtol=1e-4, atol=1e-4)
+    assert torch.equal(quick.fooled, plain.fooled)
+
+
+def test_mixed_precision_works(batch):
+    model = build("mnist_cnn", SHAPE, 10)
+    (plain, *_) = gradients(model, *batch)
+    with fast(model), torch.autocast("cpu", dtype=torch.bfloat16):
+        (quick, *_) = gradients(model, *batch)
+    assert quick.dtype == torch.float32
+    # bfloat16 has 8 bits; the direction is what matters
+    assert F.cosine_similarity(quick.flatten(), plain.flatten(), dim=0) > 0.95
