@@ -101,7 +101,7 @@ class AutoAttackPart:
         with untouched(model), torch.no_grad(), _tracing_restored():
             result, classes = unattacked(model, images, labels)
             for eps, rows in _by_eps(threat, (~result.fooled).nonzero().squeeze(1)):
-                for part in rows.split(self.chunk):
+                for part in torch.split(rows, self.chunk):
                     seed = seed_of(take(generator, part))
                     least = DLR_CLASSES if self.name == "apgd-t" else 2
                     guarded = Guarded(model, images, what=self.name, least=least)
@@ -185,7 +185,7 @@ def _by_eps(threat: ThreatModel, rows: Tensor) -> Iterator[tuple[float, Tensor]]
             yield float(eps), rows
         return
     own = eps.to(rows.device)[rows]
-    for value in own.unique().tolist():
+    for value in sorted(set(own.tolist())):
         if value:
             yield value, rows[own == value]
 

@@ -60,7 +60,7 @@ class Guarded:
     def __call__(self, images: Tensor) -> Tensor:
         self.forwards += len(images)
         if torch.is_grad_enabled() and images.requires_grad:
-            logits: Tensor = _InputOnly.apply(images, self)  # type: ignore[no-untyped-call]
+            logits: Tensor = _InputOnly.apply(images, self)
         else:
             logits = check_logits(self.model(self.original(images)), len(images)).detach()
         logits = logits.to(torch.float32, copy=True)
