@@ -1,5 +1,6 @@
 """`hardball evaluate`."""
 
+import sys
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +30,8 @@ def evaluate(
 ) -> int:
     """Measure clean and robust accuracy of a run; prints the table and writes evaluation.json.
 
+    Killed or interrupted, it continues when the same command is given again.
+
     Args:
         run: a run, or a weights file (then name --data and --model).
         eps: the ε to measure at, one or several, e.g. '[0.3, 0.4]'; by default the one trained for.
@@ -46,23 +49,32 @@ def evaluate(
         device: auto, cpu or cuda.
     """
     console = Console()
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-        found = measure(
-            run,
-            eps=[eps] if isinstance(eps, float) else eps,
-            attacks=[attacks] if isinstance(attacks, str) else attacks,
-            protocol=protocol,
-            n=n,
-            seed=seed,
-            batch_size=batch_size,
-            data=data,
-            data_root=data_root,
-            split=split,
-            model=model,
-            model_args=model_args,
-            norm=norm,
-            device=device,
-            progress=progress,
-        )
-    console.print(evaluation_table(found, title=run.name))
+
+    def say(line: str) -> None:
+        console.print(line, soft_wrap=True, highlight=False)
+
+    try:
+        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+            found = measure(
+                run,
+                eps=[eps] if isinstance(eps, float) else eps,
+                attacks=[attacks] if isinstance(attacks, str) else attacks,
+                protocol=protocol,
+                n=n,
+                seed=seed,
+                batch_size=batch_size,
+                data=data,
+                data_root=data_root,
+                split=split,
+                model=model,
+                model_args=model_args,
+                norm=norm,
+                device=device,
+                progress=progress,
+                say=say,
+            )
+    except KeyboardInterrupt:
+        print("hardball: interrupted; the same command continues it", file=sys.stderr)
+        return 130
+    console.print(evaluation_table(found.evaluation, title=run.name))
     return 0

@@ -1,29 +1,24 @@
-"""Robust accuracy: the share of examples classified right under the pointwise worst of all attacks.
+"""What an evaluation found: accuracies, what each attack did, and what broke each example.
 
 Shapes: N examples; images [N, C, H, W], labels [N].
 """
 
-import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
-from zlib import crc32
 
 import torch
-from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardball import machine
-from hardball.attacks import Attack, Classifier
-from hardball.checks import check_logits
-from hardball.data import Dataset
-from hardball.errors import UserError
-from hardball.losses import correct
-from hardball.modes import evaluating
-from hardball.seeding import generators
-from hardball.threats import ThreatModel
+from hardball.attacks import Attack
+from hardball.evaluation.identity import model_sha256
 
-SCHEMA = 1
+SCHEMA = 2
+"""Of evaluation.json: docs/evaluation.md describes it field by field."""
+
+CLEAN = "none"
+"""The attack that broke an example which was wrong already."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,6 +67,7 @@ class Score:
     forwards: int
     backwards: int
     seconds: float
+    """Of work: those of an interrupted call before this one included, added over processes."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -81,22 +77,57 @@ class Evaluation:
     data: str
     norm: str
     seed: int
-    clean: Accuracy
+    radii: tuple[float, ...]
+    """The ε measured at, ascending."""
     scores: list[Score]
     attacks: Mapping[str, Attack]
     broken_at: Tensor
-    """float [N]: smallest tested ε at which the example fell; 0 if wrong already, ∞ if standing."""
+    """float64 [N]: smallest tested ε at which the example fell; 0 if wrong already, ∞ if standing."""
+    broken_by: tuple[str, ...]
+    """[N]: the attack it fell to; "none" if it was wrong already, "" if it stands."""
     witnesses: Tensor
     """[N, C, H, W]: the image that broke the example, else the example itself."""
     seconds: float
+    """Of work, as in `Score`, with the passes over the clean images."""
+
+    @property
+    def clean(self) -> Accuracy:
+        """Accuracy without any attack."""
+        return self._standing_above(0.0)
 
     @property
     def worst(self) -> dict[float, Accuracy]:
-        """ε → accuracy under the pointwise worst of all attacks."""
-        return {score.eps: score.after for score in self.scores}
+        """ε → accuracy under the pointwise worst of everything that was tried."""
+        return {eps: self._standing_above(eps) for eps in self.radii}
+
+    def _standing_above(self, eps: float) -> Accuracy:
+        return Accuracy(right=int((self.broken_at > eps).sum()), n=len(self.broken_at))
+
+    def lowered(
+        self, rows: Tensor, examples: Tensor, eps: Sequence[float] | Tensor, attack: str
+    ) -> "Evaluation":
+        """This evaluation with further broken examples, found by other means.
+
+        The caller vouches for them (in ball and box, misclassified); an example that broke at this
+        or a smaller ε already keeps the witness it has.
+
+        Args:
+            rows: int64 [R], which examples.
+            examples: [R, C, H, W], what breaks them.
+            eps: [R], the radius at which they do.
+            attack: what found them.
+        """
+        broken_at, witnesses = self.broken_at.clone(), self.witnesses.clone()
+        broken_by = list(self.broken_by)
+        radii = torch.as_tensor(eps, dtype=broken_at.dtype).tolist()
+        for row, example, radius in zip(rows.tolist(), examples, radii, strict=True):
+            if radius < broken_at[row]:
+                broken_at[row], broken_by[row] = radius, attack
+                witnesses[row] = example.to(witnesses)
+        return replace(self, broken_at=broken_at, broken_by=tuple(broken_by), witnesses=witnesses)
 
     def as_json(self) -> dict[str, Any]:
-        """The content of evaluation.json."""
+        """The measurement's part of evaluation.json."""
         return {
             "schema": SCHEMA,
             "data": self.data,
@@ -109,145 +140,25 @@ class Evaluation:
                 {k: v for k, v in asdict(s).items() if k != "after"} | {"after": s.after.as_json()}
                 for s in self.scores
             ],
-            "attacks": {name: _described(attack) for name, attack in self.attacks.items()},
+            "attacks": {name: described(attack) for name, attack in self.attacks.items()},
             "seconds": self.seconds,
             "machine": machine.facts(self.witnesses.device),
         }
 
 
-def _described(attack: Attack) -> dict[str, Any]:
-    inner = asdict(attack) if hasattr(attack, "__dataclass_fields__") else {}  # type: ignore[call-overload]
-    return {"kind": type(attack).__name__, **inner}
+def described(attack: Any) -> Any:
+    """An attack's parameters as JSON: every field of a dataclass; a network by its weights' digest.
 
-
-def evaluate(
-    model: Classifier,
-    data: Dataset,
-    threat: ThreatModel,
-    *,
-    attacks: Mapping[str, Attack],
-    eps: Sequence[float] | None = None,
-    seed: int = 0,
-    batch_size: int = 256,
-    progress: Progress | None = None,
-) -> Evaluation:
-    """Clean and robust accuracy at each ε.
-
-    ε grow, and the cheapest attack goes first; each attacks only the examples that still stand, for
-    what broke at a smaller ε is broken at a larger one. The random start of an example depends on
-    (seed, attack, ε, its index) alone, so neither batch size nor the other examples change it. The
-    model is evaluated in evaluation mode and left in the mode it was in.
-
-    Args:
-        model: images [B, C, H, W] in [0, 1] → logits [B, K].
-        data: what to measure on, on the model's device: the test part.
-        threat: the norm, and ε unless `eps` is given.
-        attacks: name → attack (see `hardball.protocols`).
-        eps: the radii to measure at.
-        seed: of the random starts.
-        batch_size: examples at a time; changes the speed, not the answer.
-        progress: shows how far each attack has come.
-
-    Raises:
-        UserError: nothing to measure, no attack, a model that returns no logits [B, classes].
-    """
-    if not len(data) or not attacks:
-        raise UserError(
-            f"{len(data)} examples and {len(attacks)} attacks; give at least one of each"
-        )
-    count = torch.as_tensor(threat.eps).numel()
-    if not eps and count != 1:
-        raise UserError(f"{count} values of eps; allowed is one number: pass eps=[...] for several")
-    started = time.monotonic()
-    radii = sorted(set(eps)) if eps else [float(threat.eps)]
-    threats = [threat.at(radius) for radius in radii]
-    ordered = dict(sorted(attacks.items(), key=lambda item: item[1].cost))
-    state = _State(model, data, batch_size, progress or Progress(disable=True))
-    with evaluating(model):
-        right = state.classify(data.images, torch.arange(len(data)))
-        state.broken_at[~right] = 0.0
-        clean = Accuracy(right=int(right.sum()), n=len(data))
-        scores = [
-            state.run(name, attack, radius, seed)
-            for radius in threats
-            for name, attack in ordered.items()
-        ]
-    return Evaluation(
-        data=data.name,
-        norm=threat.norm,
-        seed=seed,
-        clean=clean,
-        scores=scores,
-        attacks=ordered,
-        broken_at=state.broken_at,
-        witnesses=state.witnesses,
-        seconds=time.monotonic() - started,
-    )
-
-
-class _State:
-    """Which examples still stand, and what broke the others."""
-
-    def __init__(
-        self, model: Classifier, data: Dataset, batch_size: int, progress: Progress
-    ) -> None:
-        self.model, self.data, self.batch_size = model, data, batch_size
-        self.progress = progress
-        self.broken_at = torch.full((len(data),), torch.inf)
-        self.witnesses = data.images.clone()
-
-    def classify(self, images: Tensor, rows: Tensor) -> Tensor:
-        """bool [R] on the CPU: `images`, which belong to examples `rows`, are classified right."""
-        found = [torch.zeros(0, dtype=torch.bool)]
-        for part in torch.split(torch.arange(len(rows)), self.batch_size):
-            labels = self.data.labels[rows[part]]
-            with torch.no_grad():
-                logits = check_logits(self.model(images[part]), len(part))
-            if logits.shape[1] != self.data.classes:
-                raise UserError(
-                    f"the model has {logits.shape[1]} outputs for {self.data.classes} classes of "
-                    f"{self.data.name}; evaluate it on the data it was made for"
-                )
-            found.append(correct(logits, labels).cpu())
-        return torch.cat(found)
-
-    def run(self, name: str, attack: Attack, threat: ThreatModel, seed: int) -> Score:
-        """One attack at one ε on everything that stands."""
-        started = time.monotonic()
-        standing = self.broken_at.isinf().nonzero().squeeze(1)
-        broken = unconfirmed = forwards = backwards = 0
-        eps = float(threat.eps)
-        shown = self.progress.add_task(f"{name} at {threat}", total=len(standing))
-        for rows in torch.split(standing, self.batch_size):
-            images, labels = self.data.images[rows], self.data.labels[rows]
-            sources = generators(seed, rows.tolist(), crc32(name.encode()), _as_int(eps))
-            result = attack(self.model, images, labels, threat, generator=sources)
-            fooled = result.fooled.cpu()
-            claimed = result.examples[fooled.to(result.examples.device)]
-            # nothing is believed: in ball and box, and misclassified in a pass of its own
-            confirmed = ~self.classify(claimed, rows[fooled])
-            confirmed &= threat.allows(claimed, images[fooled.to(images.device)]).cpu()
-            fallen = rows[fooled][confirmed]
-            self.broken_at[fallen] = eps
-            self.witnesses[fallen] = claimed[confirmed.to(claimed.device)]
-            broken += len(fallen)
-            unconfirmed += int(fooled.sum()) - len(fallen)
-            forwards += result.forwards
-            backwards += result.backwards
-            self.progress.advance(shown, len(rows))
-        return Score(
-            eps=eps,
-            attack=name,
-            after=Accuracy(right=int(self.broken_at.isinf().sum()), n=len(self.data)),
-            attacked=len(standing),
-            broken=broken,
-            unconfirmed=unconfirmed,
-            forwards=forwards,
-            backwards=backwards,
-            seconds=time.monotonic() - started,
-        )
-
-
-def _as_int(eps: float) -> int:
-    """ε as part of a seed."""
-    return round(min(eps, 1e6) * 1e9)
+    Two attacks with the same description and name do the same."""
+    if is_dataclass(attack) and not isinstance(attack, type):
+        inner = {field.name: described(getattr(attack, field.name)) for field in fields(attack)}
+        return {"kind": type(attack).__name__, **inner}
+    if isinstance(attack, nn.Module):
+        return {"kind": type(attack).__name__, "sha256": model_sha256(attack)}
+    if isinstance(attack, Mapping):
+        return {str(name): described(value) for name, value in attack.items()}
+    if isinstance(attack, list | tuple):
+        return [described(value) for value in attack]
+    if attack is None or isinstance(attack, str | int | float | bool):
+        return attack
+    return {"kind": getattr(attack, "__qualname__", type(attack).__name__)}

@@ -1,7 +1,9 @@
 """An evaluation asked for by names: what `hardball evaluate` does."""
 
+from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import torch
 from rich.progress import Progress
@@ -10,10 +12,45 @@ from torch import nn
 from hardball import storage
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
-from hardball.evaluation import Evaluation, evaluate, protocols
+from hardball.evaluation import Evaluation, Journal, evaluate, protocols
+from hardball.evaluation.journal import identity
 from hardball.recipes.jobs import DEFAULT_MODELS, weights_of
 from hardball.runs import Config, RunFolder, load_run, model_from, write_json
 from hardball.threats import ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True)
+class Files:
+    """Where an evaluation keeps what it finds: in the run, or beside the weights file."""
+
+    evaluation: Path
+    state: Path
+
+    @classmethod
+    def of(cls, path: Path) -> Self:
+        """The files for a run, or for a weights file."""
+        named = (lambda n: path / n) if path.is_dir() else (lambda n: path.with_suffix(f".{n}"))
+        return cls(evaluation=named("evaluation.json"), state=named("evaluation.state"))
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Measured:
+    """An evaluation, and what it was made of: what further checks need."""
+
+    evaluation: Evaluation
+    network: nn.Module
+    """In evaluation mode, on the device."""
+    data: Dataset
+    """The examples measured, on the device."""
+    config: Config
+    journal: Journal
+    files: Files
+    about: dict[str, Any]
+    """What evaluation.json says beside the measurement."""
+
+    def write(self, **more: Any) -> None:
+        """evaluation.json, with `more` keys of it."""
+        write_json(self.files.evaluation, {**self.about, **self.evaluation.as_json(), **more})
 
 
 def measure(
@@ -33,8 +70,12 @@ def measure(
     norm: str | None = None,
     device: str = "auto",
     progress: Progress | None = None,
-) -> Evaluation:
+    say: Callable[[str], object] = lambda line: None,
+) -> Measured:
     """Evaluate a run (or, with data and model named, a weights file) and write evaluation.json.
+
+    What an earlier call found about the same weights and images, with the same norm and seed, is in
+    the folder evaluation.state and not done again. `say` is told so, in a line.
 
     Raises:
         UserError: see `evaluate`, `load_run` and `protocols`.
@@ -50,25 +91,42 @@ def measure(
         if value is not None and value < least:
             raise UserError(f"{name}={value}; allowed is {least} or more")
     where = _device(device)
-    test = load_dataset(config["data"]["name"], config["data"]["root"], split)
-    network = _weights_into(path, config, test).to(where).to(memory_format=torch.channels_last)
+    whole = load_dataset(config["data"]["name"], config["data"]["root"], split)
+    network = _weights_into(path, config, whole).to(where).to(memory_format=torch.channels_last)
+    test = whole.rows(slice(0, n)).to(where)
+    weights_sha256 = storage.digest(storage.read_bytes(weights_of(path), "weights"))
+    files = Files.of(path)
+    journal = Journal(
+        files.state,
+        identity(test, threat.norm, seed, weights_sha256=weights_sha256, model=config["model"]),
+    )
+    other = journal.about_others()
+    if other is not None:
+        say(other)
     found = evaluate(
         network,
-        test.rows(slice(0, n)).to(where),
+        test,
         threat,
         attacks=chosen,
         eps=radii,
         seed=seed,
         batch_size=batch_size,
+        journal=journal,
         progress=progress,
+        say=say,
     )
-    content = storage.read_bytes(weights_of(path), "weights")
-    about = {"run": path.name, "split": split, "weights_sha256": storage.digest(content)}
-    target = (
-        RunFolder(path).evaluation_file if path.is_dir() else path.with_suffix(".evaluation.json")
+    about = {"run": path.name, "split": split, "weights_sha256": weights_sha256}
+    measured = Measured(
+        evaluation=found,
+        network=network,
+        data=test,
+        config=config,
+        journal=journal,
+        files=files,
+        about=about,
     )
-    write_json(target, {**about, **found.as_json()})
-    return found
+    measured.write()
+    return measured
 
 
 def _config_of(
