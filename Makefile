@@ -20,10 +20,13 @@ check: $(READY)
 	$(BIN)/codespell src tests docs README.md
 
 # remade when the dependencies change
+# torchattacks is compared with in the tests; it pins a `requests` of 2020, which it never imports,
+# so it comes without its dependencies
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; v = sys.version_info; sys.exit(v < (3, 11) and f"Python {v[0]}.{v[1]} found; hardball needs 3.11 or newer: make PYTHON=python3.11 ...")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1
 	touch $(READY)
 
 clean:
