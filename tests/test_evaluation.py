@@ -281,7 +281,7 @@ def test_every_protocol_names_attacks_that_exist(name):
             lambda m, d: evaluate(lambda x: (m(x), x), d, LINF, attacks=WEAK),
             "returned tuple; allowed is a tensor of logits",
         ),
-        (lambda m, d: protocols.named(["cw"]), "unknown attack 'cw'; there are: fgsm"),
+        (lambda m, d: protocols.named(["cw"]), "unknown attack 'cw'; there are: apgd-ce"),
         (lambda m, d: protocols.protocol("best"), "unknown protocol 'best'; there are: .*quick"),
     ],
 )

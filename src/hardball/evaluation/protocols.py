@@ -1,8 +1,8 @@
-"""Named attacks and named sets of them. The later checklist adds its own set here."""
+"""Named attacks and named sets of them."""
 
 from collections.abc import Mapping, Sequence
 
-from hardball.attacks import PGD, Attack, Targeted, fgsm
+from hardball.attacks import AUTOATTACK, PGD, Attack, Targeted, fgsm
 from hardball.errors import unknown
 
 ATTACKS: dict[str, Attack] = {
@@ -13,20 +13,32 @@ ATTACKS: dict[str, Attack] = {
     "pgd-200": PGD(steps=200),
     "pgd-200-x5": PGD(steps=200, restarts=5),
     "pgd-margin-100": PGD(steps=100, loss="margin"),
+    "pgd-margin-100-x5": PGD(steps=100, loss="margin", restarts=5),
     "targeted-pgd-20": Targeted(attack=PGD(steps=20)),
     # the paper's test attacks: 200 signed steps of fixed size, one start
     "paper-mnist": PGD(steps=200, step_size=0.005),
     "paper-cifar10": PGD(steps=200, step_size=2 / 255),
+    # apgd-ce, apgd-t, fab-t and square, as in its standard version
+    **AUTOATTACK,
 }
 """name → attack. Without a step size, each step is 2.5·ε/steps."""
+
+CLAIM = "pgd-200"
+"""The paper's measure, one start, 200 signed steps (α = 0.005 at ε = 0.4): what a figure without a
+checklist would claim."""
 
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "quick": ("pgd-20",),
     "paper": ("paper-mnist",),
     "paper-cifar10": ("paper-cifar10",),
     "strong": ("pgd-20", "targeted-pgd-20", "pgd-margin-100", "pgd-100-x10"),
+    "autoattack": (CLAIM, "targeted-pgd-20", "pgd-margin-100-x5", *AUTOATTACK),
 }
-"""name → names of attacks. `paper` is the MNIST attack of arXiv 2003.13370."""
+"""name → names of attacks. `paper` is the MNIST attack of arXiv 2003.13370; `autoattack` is its PGD
+(the claim), PGD on two other losses and the standard version of AutoAttack."""
+
+BLACK_BOX = ("square",)
+"""The attacks above that see the model's answers alone."""
 
 
 def named(attacks: Sequence[str]) -> Mapping[str, Attack]:
@@ -55,3 +67,4 @@ def protocol(name: str) -> Mapping[str, Attack]:
 quick = protocol("quick")
 paper = protocol("paper")
 strong = protocol("strong")
+autoattack = protocol("autoattack")
