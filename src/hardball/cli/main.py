@@ -13,6 +13,7 @@ from hardball.cli.limit import limit
 from hardball.cli.parsing import Parser, with_underscores
 from hardball.cli.theory import TOPICS
 from hardball.cli.train import extend, train
+from hardball.cli.verify import verify
 from hardball.errors import UserError, unknown
 from hardball.training.processes import is_follower
 
@@ -64,6 +65,7 @@ COMMANDS: dict[str, Command] = {
     "train": train,
     "extend": extend,
     "evaluate": from_signature(evaluate, arguments="RUN"),
+    "verify": from_signature(verify, arguments="RUN"),
     "limit": from_signature(limit),
     "theory": grouped(
         "theory",

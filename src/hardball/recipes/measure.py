@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Self
+from typing import Any
 
 import torch
 from rich.progress import Progress
@@ -14,23 +14,11 @@ from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
 from hardball.evaluation import Evaluation, Journal, evaluate, protocols
 from hardball.evaluation.journal import identity
+from hardball.evaluation.witnesses import as_safetensors, sealed
 from hardball.recipes.jobs import DEFAULT_MODELS, weights_of
-from hardball.runs import Config, RunFolder, load_run, model_from, write_json
+from hardball.recipes.places import Places
+from hardball.runs import Config, RunFolder, load_run, model_from
 from hardball.threats import ThreatModel
-
-
-@dataclass(frozen=True, kw_only=True)
-class Files:
-    """Where an evaluation keeps what it finds: in the run, or beside the weights file."""
-
-    evaluation: Path
-    state: Path
-
-    @classmethod
-    def of(cls, path: Path) -> Self:
-        """The files for a run, or for a weights file."""
-        named = (lambda n: path / n) if path.is_dir() else (lambda n: path.with_suffix(f".{n}"))
-        return cls(evaluation=named("evaluation.json"), state=named("evaluation.state"))
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -44,13 +32,28 @@ class Measured:
     """The examples measured, on the device."""
     config: Config
     journal: Journal
-    files: Files
+    places: Places
     about: dict[str, Any]
     """What evaluation.json says beside the measurement."""
 
     def write(self, **more: Any) -> None:
-        """evaluation.json, with `more` keys of it."""
-        write_json(self.files.evaluation, {**self.about, **self.evaluation.as_json(), **more})
+        """witnesses.safetensors, then evaluation.json with `more` keys of it."""
+        witnesses = as_safetensors(
+            self.network,
+            self.data,
+            self.evaluation,
+            weights_sha256=self.about["weights_sha256"],
+            data_sha256=self.about["data_sha256"],
+        )
+        storage.write_atomically(self.places.witnesses, witnesses)
+        count = self.evaluation.clean.n - int(self.evaluation.broken_at.isinf().sum())
+        kept = {
+            "file": self.places.witnesses.name,
+            "sha256": storage.digest(witnesses),
+            "count": count,
+        }
+        content = {**self.evaluation.as_json(), **self.about, "witnesses": kept, **more}
+        storage.write_atomically(self.places.evaluation, sealed(content))
 
 
 def measure(
@@ -92,14 +95,12 @@ def measure(
             raise UserError(f"{name}={value}; allowed is {least} or more")
     where = _device(device)
     whole = load_dataset(config["data"]["name"], config["data"]["root"], split)
-    network = _weights_into(path, config, whole).to(where).to(memory_format=torch.channels_last)
+    network = _loaded(path, config, whole).to(where).to(memory_format=torch.channels_last)
     test = whole.rows(slice(0, n)).to(where)
     weights_sha256 = storage.digest(storage.read_bytes(weights_of(path), "weights"))
-    files = Files.of(path)
-    journal = Journal(
-        files.state,
-        identity(test, threat.norm, seed, weights_sha256=weights_sha256, model=config["model"]),
-    )
+    places = Places.of(path)
+    known = identity(test, threat.norm, seed, weights_sha256=weights_sha256, model=config["model"])
+    journal = Journal(places.state, known)
     other = journal.about_others()
     if other is not None:
         say(other)
@@ -115,14 +116,16 @@ def measure(
         progress=progress,
         say=say,
     )
-    about = {"run": path.name, "split": split, "weights_sha256": weights_sha256}
+    about = {"run": path.name, "split": split} | {
+        name: known[name] for name in ("weights_sha256", "data_sha256", "model")
+    }
     measured = Measured(
         evaluation=found,
         network=network,
         data=test,
         config=config,
         journal=journal,
-        files=files,
+        places=places,
         about=about,
     )
     measured.write()
@@ -153,11 +156,12 @@ def _config_of(
     return config
 
 
-def _weights_into(path: Path, config: Config, test: Dataset) -> nn.Module:
+def _loaded(path: Path, config: Config, test: Dataset) -> nn.Module:
+    """The network with its weights; what the config leaves open of it is the data's."""
     if "shape" in config["model"] and path.is_dir():
         return load_run(path).model
-    spec = config["model"] | {"shape": list(test.shape), "classes": test.classes}
-    network = model_from(config | {"model": spec})
+    config["model"] |= {"shape": list(test.shape), "classes": test.classes}
+    network = model_from(config)
     storage.load_weights(network, weights_of(path))
     return network.eval()
 

@@ -1,5 +1,7 @@
 """Tables for the terminal, at 80 columns."""
 
+from collections.abc import Sequence
+
 from rich.table import Table
 
 from hardball.evaluation import Evaluation
@@ -21,4 +23,14 @@ def evaluation_table(found: Evaluation, title: str = "") -> Table:
             f"{low:.1%}–{high:.1%}",
             str(score.broken),
         )
+    return table
+
+
+def findings_table(rows: Sequence[tuple[str, str, bool]], title: str = "") -> Table:
+    """What was looked at, what was found, and whether it holds."""
+    table = Table(title=f"{title}, verified" if title else None, title_justify="left")
+    for column in ("looked at", "found", "holds"):
+        table.add_column(column, overflow="fold")
+    for what, found, holds in rows:
+        table.add_row(what, found, "yes" if holds else "NO", style=None if holds else "bold red")
     return table

@@ -1,0 +1,92 @@
+"""Witnesses: the stored images that prove each broken example broken, and the seal of the record.
+
+Every example that counts as wrong has one, those wrong without any attack included, so that the
+accuracy reported at ε is 1 − (witnesses of ε or less)/n, to be recomputed by anyone from weights,
+data and witnesses alone (`hardball verify`). The formats are described in docs/evaluation.md.
+
+Shapes: M witnesses of N examples; images [M, C, H, W].
+"""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from safetensors.torch import save as format_safetensors
+from torch import Tensor
+
+from hardball.attacks import Classifier
+from hardball.data import Dataset
+from hardball.evaluation.accuracy import CLEAN, Evaluation
+from hardball.evaluation.units import logits_of
+from hardball.modes import evaluating
+from hardball.storage import digest
+
+SCHEMA = 1
+"""Of witnesses.safetensors."""
+
+UNSEALED = "0" * 64
+"""Stands in evaluation.json in place of its own digest while that is taken."""
+
+
+def as_safetensors(
+    model: Classifier,
+    data: Dataset,
+    found: Evaluation,
+    *,
+    weights_sha256: str,
+    data_sha256: str,
+    batch_size: int = 256,
+) -> bytes:
+    """The witness file's content: a function of the evaluation, byte for byte.
+
+    Args:
+        model: the one evaluated; it is asked what it takes each witness for.
+        data: the examples measured.
+        found: the evaluation.
+        weights_sha256: digest of the weights file.
+        data_sha256: digest of the examples (see `evaluation.identity`).
+        batch_size: images at a time.
+    """
+    index = found.broken_at.isfinite().nonzero().squeeze(1)
+    images = found.witnesses[index.to(found.witnesses.device)]
+    labels = data.labels.cpu()[index]
+    with evaluating(model):
+        logits = logits_of(model, data, images, batch_size)
+    names = [CLEAN, *dict.fromkeys(name for name in found.broken_by if name not in ("", CLEAN))]
+    tensors = {
+        "images": images.cpu().contiguous(),
+        "index": index,
+        "label": labels,
+        "predicted": _taken_for(logits, labels),
+        "attack": torch.tensor(
+            [names.index(found.broken_by[row]) for row in index.tolist()], dtype=torch.int64
+        ),
+        "eps": found.broken_at[index],
+    }
+    about = {
+        "schema": SCHEMA,
+        "attacks": names,
+        "norm": found.norm,
+        "seed": found.seed,
+        "data": found.data,
+        "n": found.clean.n,
+        "weights_sha256": weights_sha256,
+        "data_sha256": data_sha256,
+    }
+    # one entry: the order of several would change from call to call
+    return format_safetensors(tensors, metadata={"about": json.dumps(about, sort_keys=True)})
+
+
+def _taken_for(logits: Tensor, labels: Tensor) -> Tensor:
+    """int64 [M]: the wrong class of largest logit; −1 where one is not a number."""
+    others = logits.scatter(1, labels[:, None], -torch.inf)
+    return torch.where(logits.isnan().any(dim=1), -1, others.argmax(dim=1))
+
+
+def sealed(content: Mapping[str, Any]) -> bytes:
+    """Readable JSON whose last entry, `sha256`, is the digest of all its bytes with that entry's own
+    64 digits set to 0."""
+    text = json.dumps({**content, "sha256": UNSEALED}, indent=2, ensure_ascii=False) + "\n"
+    before, _, after = text.rpartition(UNSEALED)
+    return (before + digest(text.encode()) + after).encode()

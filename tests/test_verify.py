@@ -1,0 +1,540 @@
+"""`hardball verify`: what an honest evaluation says holds, and every lie is found."""
+
+import ast
+import json
+import math
+from copy import deepcopy
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from safetensors.torch import load, save
+from torch import nn
+
+import hardball
+from hardball import Dataset, ThreatModel, UserError, storage
+from hardball.cli import main
+from hardball.data import DATASETS
+from hardball.evaluation import Accuracy
+from hardball.evaluation.identity import tensors_sha256
+from hardball.evaluation.witnesses import sealed
+from hardball.losses import correct
+from hardball.recipes import recheck
+from hardball.recipes.measure import measure
+from hardball.recipes.verify import Verification, verify
+from hardball.threats import GEOMETRIES
+
+SOURCE = Path(hardball.__file__).parent
+RADII = {"linf": [0.05, 0.1], "l2": [0.3, 0.6], "l0": [1.0, 4.0], "unbounded": [1.0]}
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """A weights file with its evaluation, in a folder of its own."""
+
+    folder: Path
+
+    @property
+    def weights(self) -> Path:
+        return self.folder / "w.safetensors"
+
+    @property
+    def record(self) -> Path:
+        return self.folder / "w.evaluation.json"
+
+    @property
+    def witnesses(self) -> Path:
+        return self.folder / "w.witnesses.safetensors"
+
+    def verify(self) -> Verification:
+        return verify(self.weights)
+
+    def refuted(self) -> list[str]:
+        """What does not hold."""
+        return [finding.what for finding in self.verify().findings if not finding.holds]
+
+    def tell(self, **different: Any) -> None:
+        """Lie in evaluation.json, and seal it."""
+        content = json.loads(self.record.read_text()) | different
+        content.pop("sha256")
+        self.record.write_bytes(sealed(content))
+
+    def forge(self, change: Any) -> None:
+        """Change the witnesses' tensors and seal everything again."""
+        content = self.witnesses.read_bytes()
+        tensors = load(content)
+        size = int.from_bytes(content[:8], "little")
+        about = json.loads(content[8 : 8 + size])["__metadata__"]
+        change(tensors)
+        content = save(tensors, metadata=about)
+        self.witnesses.write_bytes(content)
+        told = json.loads(self.record.read_text())["witnesses"]
+        count = len(tensors["index"])
+        self.tell(witnesses=told | {"sha256": storage.digest(content), "count": count})
+
+
+def evaluated(folder: Path, net: nn.Module, norm: str = "linf", **more: Any) -> Evaluated:
+    made = Evaluated(folder)
+    storage.save_weights(net, made.weights)
+    settings: dict[str, Any] = {
+        "eps": RADII[norm],
+        "attacks": ["fgsm", "pgd-20"],
+        "protocol": "quick",
+        "n": 40,
+        "seed": 0,
+        "batch_size": 64,
+        "data": "digits",
+        "model": "digits_cnn",
+        "model_args": {"width": 8},
+        "norm": norm,
+        "device": "cpu",
+    }
+    measure(made.weights, **settings | more)
+    return made
+
+
+@pytest.fixture(scope="module")
+def untouched(_trained_digits_cnn, tmp_path_factory):
+    return evaluated(tmp_path_factory.mktemp("honest"), _trained_digits_cnn)
+
+
+@pytest.fixture
+def honest(untouched, tmp_path):
+    """A copy that may be tampered with."""
+    for file in (untouched.weights, untouched.record, untouched.witnesses):
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    return Evaluated(tmp_path)
+
+
+# ---------------------------------------------------------------- the truth holds
+
+
+@pytest.mark.parametrize("norm", RADII)
+def test_an_honest_evaluation_holds(norm, digits_net, tmp_path):
+    made = evaluated(tmp_path, digits_net, norm)
+    found = made.verify()
+    assert [finding for finding in found.findings if not finding.holds] == []
+    told = json.loads(made.record.read_text())
+    for row in told["robust"]:
+        assert f"{row['accuracy']:.1%} at ε={row['eps']:g}" in found.sentence
+    assert f"{told['witnesses']['count']} witnesses prove it." in found.sentence
+    assert told["witnesses"]["count"] == 40 - told["robust"][-1]["right"] > 0
+
+
+def test_each_wrong_example_has_its_witness(honest):
+    told = json.loads(honest.record.read_text())
+    content = honest.witnesses.read_bytes()
+    found = load(content)
+    about = json.loads(
+        json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])["__metadata__"]["about"]
+    )
+    assert (about["norm"], about["seed"], about["n"]) == ("linf", 0, 40)
+    for score in told["scores"]:
+        mine = found["attack"] == about["attacks"].index(score["attack"])
+        assert int((mine & (found["eps"] == score["eps"])).sum()) == score["broken"]
+    assert int((found["eps"] == 0).sum()) == 40 - told["clean"]["right"]
+    digits = hardball.load_dataset("digits", split="test")
+    clean = found["eps"] == 0
+    assert torch.equal(found["images"][clean], digits.images[found["index"][clean]])
+
+
+def test_evaluating_again_writes_the_same_witnesses(honest):
+    before = honest.witnesses.read_bytes()
+    seconds = json.loads(honest.record.read_text())["seconds"]
+    again = evaluated(honest.folder, _net_of(honest))
+    assert again.witnesses.read_bytes() == before
+    assert again.verify().holds
+    assert seconds != 0
+
+
+def _net_of(made: Evaluated) -> nn.Module:
+    net = hardball.build("digits_cnn", (1, 8, 8), 10, {"width": 8})
+    storage.load_weights(net, made.weights)
+    return net
+
+
+def test_the_command_says_so_in_80_columns(honest, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(honest.weights)])
+    out = capsys.readouterr().out
+    assert ended.value.code == 0
+    assert max(len(line) for line in out.splitlines()) <= 80
+    assert "Verified: of 40 images of digits" in " ".join(out.split())
+    assert " NO " not in out
+    honest.witnesses.unlink()
+    with pytest.raises(SystemExit) as ended:
+        main(["verify", str(honest.weights)])
+    out = " ".join(capsys.readouterr().out.split())
+    assert ended.value.code == 1
+    assert "NOT verified: witness file: w.witnesses.safetensors is missing." in out
+
+
+# ---------------------------------------------------------------- a changed byte
+
+
+@pytest.mark.parametrize("file", ["weights", "witnesses", "record"])
+@given(where=st.floats(0, 1, exclude_max=True), change=st.integers(1, 255))
+def test_a_changed_byte_anywhere_is_found(file, where, change, untouched):
+    path = getattr(untouched, file)
+    content = path.read_bytes()
+    place = int(where * len(content))
+    try:
+        path.write_bytes(content[:place] + bytes([content[place] ^ change]) + content[place + 1 :])
+        assert not untouched.verify().holds
+    finally:
+        path.write_bytes(content)
+
+
+def test_every_changed_digit_of_the_record_is_found(untouched):
+    content = untouched.record.read_bytes()
+    digits = [i for i, byte in enumerate(content) if chr(byte).isdigit()]
+    try:
+        for place in digits[:: len(digits) // 150]:
+            other = b"0" if content[place : place + 1] != b"0" else b"7"
+            untouched.record.write_bytes(content[:place] + other + content[place + 1 :])
+            assert untouched.refuted() == ["evaluation.json"]
+    finally:
+        untouched.record.write_bytes(content)
+
+
+@pytest.mark.parametrize("file", ["weights", "witnesses", "record"])
+def test_a_truncated_or_missing_file_is_found(file, honest):
+    path = getattr(honest, file)
+    path.write_bytes(path.read_bytes()[:-7])
+    assert not honest.verify().holds
+    path.write_bytes(b"")
+    assert not honest.verify().holds
+
+
+# ---------------------------------------------------------------- lies, well sealed
+
+
+def first(tensors: dict[str, torch.Tensor]) -> int:
+    """A witness that an attack made."""
+    return int((tensors["eps"] > 0).nonzero()[0])
+
+
+def too_far(tensors):
+    row = first(tensors)
+    digits = hardball.load_dataset("digits", split="test")
+    image = digits.images[tensors["index"][row]]
+    tensors["images"][row] = (image + tensors["eps"][row] + 1e-5).clamp(0, 1)
+
+
+def outside(tensors):
+    tensors["images"][first(tensors), 0, 0, 0] = -1e-3
+
+
+def not_a_number(tensors):
+    tensors["images"][first(tensors), 0, 0, 0] = math.nan
+
+
+def right_after_all(tensors):
+    row = first(tensors)
+    digits = hardball.load_dataset("digits", split="test")
+    tensors["images"][row] = digits.images[tensors["index"][row]]
+
+
+def labelled_otherwise(tensors):
+    row = first(tensors)
+    tensors["label"][row] = tensors["predicted"][row]
+    tensors["predicted"][row] = (tensors["predicted"][row] + 1) % 10
+
+
+def taken_for_another(tensors):
+    row = first(tensors)
+    tensors["predicted"][row] = next(
+        k
+        for k in range(10)
+        if k not in (int(tensors["label"][row]), int(tensors["predicted"][row]))
+    )
+
+
+def twice(tensors):
+    row = first(tensors)
+    for name, value in tensors.items():
+        tensors[name] = torch.cat([value, value[row : row + 1]])
+
+
+def one_less(tensors):
+    row = first(tensors)
+    for name, value in tensors.items():
+        tensors[name] = torch.cat([value[:row], value[row + 1 :]])
+
+
+def at_smaller_eps(tensors):
+    row = int((tensors["eps"] == 0.1).nonzero()[0])
+    tensors["eps"][row] = 0.05
+
+
+def at_no_eps(tensors):
+    tensors["eps"][first(tensors)] = 0.07
+
+
+def by_nothing(tensors):
+    tensors["attack"][first(tensors)] = 0
+
+
+def nobody(tensors):
+    tensors["index"][first(tensors)] = 40
+
+
+def counted_backwards(tensors):
+    tensors["index"][first(tensors)] = -1
+
+
+def half_a_list(tensors):
+    tensors["label"] = tensors["label"][:-1]
+
+
+def of_another_kind(tensors):
+    tensors["index"] = tensors["index"].float()
+
+
+def all_unattacked(tensors):
+    wrong = tensors["eps"] > 0
+    tensors["eps"][wrong], tensors["attack"][wrong] = 0.0, 0
+
+
+LIES = {
+    too_far: "distance ≤ ε in float32",
+    outside: "inside [0, 1]",
+    not_a_number: "inside [0, 1]",
+    right_after_all: "misclassified in float32",
+    labelled_otherwise: "witness list",
+    taken_for_another: "taken for the class said",
+    twice: "witness list",
+    one_less: "accuracy at ε=",
+    at_smaller_eps: "distance ≤ ε in float32",
+    at_no_eps: "witness list",
+    by_nothing: "witness list",
+    nobody: "witness list",
+    counted_backwards: "witness list",
+    half_a_list: "witness list",
+    of_another_kind: "witness list",
+    all_unattacked: "right or wrong unattacked",
+}
+
+
+@pytest.mark.parametrize("lie", LIES, ids=lambda lie: lie.__name__)
+def test_a_false_witness_is_refuted(lie, honest):
+    honest.forge(lie)
+    refuted = honest.refuted()
+    assert any(what.startswith(LIES[lie]) for what in refuted), refuted
+    assert honest.verify().sentence.startswith(f"NOT verified: {refuted[0]}")
+
+
+def better(row: dict[str, Any]) -> dict[str, Any]:
+    right = row["right"] + 1
+    return row | Accuracy(right=right, n=row["n"]).as_json()
+
+
+@pytest.mark.parametrize(
+    ("lie", "refuted"),
+    [
+        (lambda told: {"clean": better(told["clean"])}, "clean accuracy"),
+        (
+            lambda told: {"robust": [told["robust"][0], better(told["robust"][1])]},
+            "accuracy at ε=0.1",
+        ),
+        (
+            lambda told: {"robust": [told["robust"][0] | {"high": 1.0}, told["robust"][1]]},
+            "accuracy at ε=0.05",
+        ),
+        (lambda told: {"n": 39}, "data"),
+        (lambda told: {"n": 400}, "data"),
+        (lambda told: {"split": "train"}, "data"),
+        (lambda told: {"norm": "l0"}, "witness list"),
+        (lambda told: {"seed": 5}, "witness list"),
+        (lambda told: {"weights_sha256": "0" * 64}, "weights"),
+        (lambda told: {"model": told["model"] | {"args": {"width": 16}}}, "weights"),
+        (lambda told: {"model": None}, "evaluation.json"),
+        (lambda told: {"robust": 7}, "evaluation.json"),
+        (lambda told: {"witnesses": {}}, "evaluation.json"),
+    ],
+)
+def test_a_false_record_is_refuted(lie, refuted, honest):
+    honest.tell(**lie(json.loads(honest.record.read_text())))
+    assert honest.refuted()[0] == refuted
+
+
+def test_other_weights_that_claim_to_be_the_same_are_refuted(honest):
+    """Resealed, witnesses and all: but they do not fool these weights."""
+    torch.manual_seed(1)
+    net = hardball.build("digits_cnn", (1, 8, 8), 10, {"width": 8})
+    storage.save_weights(net, honest.weights)
+    honest.tell(weights_sha256=storage.digest(honest.weights.read_bytes()))
+    assert honest.refuted() == ["witness list"]
+
+
+# ---------------------------------------------------------------- rounding
+
+
+class Rounding(nn.Module):
+    """A tie in float32, right in float64: 1 + 1e-9 against 1."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.little = nn.Parameter(torch.tensor(1e-9))
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        one = 1 + 0 * images.flatten(1).sum(1)
+        return torch.stack([one + self.little, one], dim=1)
+
+
+def test_what_depends_on_rounding_is_counted_apart(tmp_path, monkeypatch):
+    tiny = Dataset(
+        name="tiny",
+        images=torch.full((6, 1, 2, 2), 0.5),
+        labels=torch.tensor([0, 0, 0, 0, 1, 1]),
+        classes=2,
+    )
+    monkeypatch.setitem(DATASETS, "tiny", lambda root, train: tiny)
+    name = f"{__name__}:Rounding"
+    made = evaluated(
+        tmp_path, Rounding(), n=None, data="tiny", model=name, model_args={}, attacks=["fgsm"]
+    )
+    found = verify(made.weights, model=name)
+    assert found.holds
+    told = {finding.what: finding.found for finding in found.findings}
+    assert told["misclassified in float32"] == "6 of 6"
+    assert told["misclassified in float64"] == "2 of 6, 4 more precision-dependent"
+    assert found.sentence.endswith("6 witnesses prove it (4 of them depending on rounding).")
+
+
+# ---------------------------------------------------------------- its own code path
+
+
+def test_it_shares_no_arithmetic_with_the_evaluation():
+    """Walk what it imports, and what that imports: no accuracy, no attacks, no threat models."""
+    seen, left = set(), {"hardball.recipes.verify"}
+    while left:
+        module = left.pop()
+        seen.add(module)
+        path = SOURCE.joinpath(*module.split(".")[1:])
+        file = path.with_suffix(".py") if path.with_suffix(".py").exists() else path / "__init__.py"
+        for node in ast.walk(ast.parse(file.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module:
+                names = {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
+                left |= {n for n in names if n.startswith("hardball") and _exists(n)} - seen
+    left_out = {"hardball.attacks", "hardball.threats", "hardball.losses", "hardball.evaluation"}
+    assert {".".join(name.split(".")[:2]) for name in seen} & left_out == set()
+    assert "hardball.recipes.recheck" in seen
+
+
+def _exists(module: str) -> bool:
+    path = SOURCE.joinpath(*module.split(".")[1:])
+    return module != "hardball" and (path.with_suffix(".py").exists() or path.is_dir())
+
+
+@given(data=st.data())
+def test_it_agrees_with_the_evaluation_on_geometry(data):
+    norm = data.draw(st.sampled_from(sorted(GEOMETRIES)))
+    low, high = GEOMETRIES[norm].radii
+    eps = data.draw(st.floats(low, min(high, 3.0)))
+    source = torch.Generator().manual_seed(data.draw(st.integers(0, 2**31)))
+    centres = torch.rand(4, 1, 3, 3, generator=source)
+    moved = (centres + eps * (2 * torch.rand(4, 1, 3, 3, generator=source) - 1)).clamp(-0.1, 1.1)
+    threat = ThreatModel(norm, eps)
+    for images in (moved, threat.project(moved, centres)):
+        mine = recheck.in_box(images)
+        for dtype in ("float32", "float64"):
+            both = mine & recheck.in_ball(norm, images, centres, np.full(4, eps), dtype)
+            typed = getattr(torch, dtype)
+            theirs = threat.allows(images.to(typed), centres.to(typed))
+            assert both.tolist() == theirs.tolist()
+
+
+@given(
+    rows=st.lists(
+        st.lists(
+            st.sampled_from([0.0, 1.0, 2.0, math.nan, math.inf, -math.inf]), min_size=3, max_size=3
+        ),
+        min_size=1,
+        max_size=9,
+    ),
+    label=st.integers(0, 2),
+)
+def test_it_agrees_with_the_evaluation_on_what_is_wrong(rows, label):
+    labels = torch.full((len(rows),), label)
+    theirs = ~correct(torch.tensor(rows, dtype=torch.float64), labels)
+    assert recheck.wrong(np.array(rows), labels.numpy()).tolist() == theirs.tolist()
+
+
+@given(n=st.integers(1, 10_000), share=st.floats(0, 1))
+def test_it_agrees_with_the_evaluation_on_intervals(n, share):
+    right = round(share * n)
+    theirs = Accuracy(right=right, n=n).interval
+    assert recheck.wilson(right, n) == pytest.approx(theirs, abs=1e-9)
+
+
+def test_it_agrees_with_the_evaluation_on_digests():
+    tensors = [torch.rand(3, 1, 2, 2), torch.arange(3), torch.zeros(0, 2)]
+    assert recheck.tensors_sha256(tensors) == tensors_sha256(tensors)
+    assert recheck.tensors_sha256(tensors[:2]) != tensors_sha256(tensors)
+
+
+# ---------------------------------------------------------------- mistakes
+
+
+def test_code_that_a_file_names_is_not_run_unasked(honest):
+    told = json.loads(honest.record.read_text())["model"]
+    honest.tell(model=told | {"name": "os:getcwd"})
+    with pytest.raises(UserError, match=r"os:getcwd, which is code of its own.*--model os:getcwd"):
+        honest.verify()
+
+
+def test_refusals_name_the_value_and_the_cure(honest, tmp_path):
+    with pytest.raises(UserError, match=r"no run and no weights at .*nowhere"):
+        verify(tmp_path / "nowhere")
+    with pytest.raises(UserError, match="batch_size=0; allowed is 1 or more"):
+        verify(honest.weights, batch_size=0)
+    with pytest.raises(UserError, match="--model mnist_cnn, but the evaluation is of digits_cnn"):
+        verify(honest.weights, model="mnist_cnn")
+    honest.record.write_text('{"schema": 1}')
+    with pytest.raises(UserError, match="schema 1, which had no witnesses; evaluate again"):
+        honest.verify()
+    honest.record.unlink()
+    with pytest.raises(UserError, match="make one: hardball evaluate"):
+        honest.verify()
+
+
+def test_a_later_find_lowers_the_accuracy_and_is_verified(digits_net, tmp_path, digits):
+    """What a check beyond the attacks breaks is a witness like any other."""
+    made = Evaluated(tmp_path)
+    storage.save_weights(digits_net, made.weights)
+    net = deepcopy(digits_net)
+    found = measure(
+        made.weights,
+        eps=[0.02],
+        attacks=["fgsm"],
+        protocol="quick",
+        n=40,
+        seed=0,
+        batch_size=64,
+        data="digits",
+        model="digits_cnn",
+        model_args={"width": 8},
+        device="cpu",
+    )
+    before = found.evaluation
+    threat = ThreatModel("linf", 0.3)
+    result = hardball.PGD(steps=10)(net, digits.images[:40], digits.labels[:40], threat)
+    rows = result.fooled.nonzero().squeeze(1)
+    radii = [0.3] * len(rows)
+    assert before.worst[0.02].right > 0
+    after = before.lowered(rows, result.examples[rows], radii, "check 4")
+    # beyond the ε measured, nothing that was measured changes
+    assert after.worst == before.worst
+    # but at that ε it does, once per example, and what fell before keeps its witness
+    standing = before.broken_at.isinf()[rows]
+    assert (after.broken_at == 0.3).sum() == standing.sum() > 0
+    assert {after.broken_by[i] for i in rows[standing].tolist()} == {"check 4"}
+    kept = before.broken_at.isfinite()
+    assert torch.equal(after.witnesses[kept], before.witnesses[kept])
