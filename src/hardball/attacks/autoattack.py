@@ -13,7 +13,15 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardball.attacks.guarded import Guarded, extra, four, judged, seed_of, unattacked
+from hardball.attacks.guarded import (
+    Guarded,
+    by_eps,
+    extra,
+    four,
+    judged,
+    seed_of,
+    unattacked,
+)
 from hardball.attacks.result import AttackResult, Classifier, take, untouched
 from hardball.checks import check_images, check_labels
 from hardball.errors import UserError, unknown
@@ -100,7 +108,7 @@ class AutoAttackPart:
         self._check(images, threat)
         with untouched(model), torch.no_grad(), _tracing_restored():
             result, classes = unattacked(model, images, labels)
-            for eps, rows in _by_eps(threat, (~result.fooled).nonzero().squeeze(1)):
+            for eps, rows in by_eps(threat, (~result.fooled).nonzero().squeeze(1)):
                 for part in torch.split(rows, self.chunk):
                     seed = seed_of(take(generator, part))
                     least = DLR_CLASSES if self.name == "apgd-t" else 2
@@ -173,21 +181,6 @@ AUTOATTACK: dict[str, AutoAttackPart] = {name: AutoAttackPart(name=name) for nam
 """The four parts of the standard version, by name, in its order."""
 
 _SILENT = logging.Logger("hardball.autoattack", level=logging.CRITICAL + 1)
-
-
-def _by_eps(threat: ThreatModel, rows: Tensor) -> Iterator[tuple[float, Tensor]]:
-    """(ε, those of the rows that have it); ε = 0 moves nothing and is left out."""
-    if not len(rows):
-        return
-    eps = torch.as_tensor(threat.eps)
-    if not eps.dim():
-        if float(eps):
-            yield float(eps), rows
-        return
-    own = eps.to(rows.device)[rows]
-    for value in sorted(set(own.tolist())):
-        if value:
-            yield value, rows[own == value]
 
 
 @contextmanager

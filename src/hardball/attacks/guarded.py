@@ -3,6 +3,7 @@
 Shapes: B examples; images [B, ...], labels int64 [B], logits [B, K].
 """
 
+from collections.abc import Iterator
 from importlib import import_module
 from typing import Any
 
@@ -113,6 +114,21 @@ def seed_of(generator: Generator) -> int:
     )
     device = "cpu" if source is None else source.device
     return int(torch.randint(2**31 - 1, (), generator=source, device=device))
+
+
+def by_eps(threat: ThreatModel, rows: Tensor) -> Iterator[tuple[float, Tensor]]:
+    """(ε, those of the rows that have it); ε = 0 moves nothing and is left out."""
+    if not len(rows):
+        return
+    eps = torch.as_tensor(threat.eps)
+    if not eps.dim():
+        if float(eps):
+            yield float(eps), rows
+        return
+    own = eps.to(rows.device)[rows]
+    for value in sorted(set(own.tolist())):
+        if value:
+            yield value, rows[own == value]
 
 
 def unattacked(model: Classifier, images: Tensor, labels: Tensor) -> tuple[AttackResult, int]:
