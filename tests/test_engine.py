@@ -8,9 +8,11 @@ import torch.nn.functional as F
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hardball import PGD, LInf, build
-from hardball.engine import NarrowConv2d, fast, narrow_input_gradient
+from hardball import PGD, LInf, ThreatModel, build
+from hardball.engine import Captured, NarrowConv2d, fast, narrow_input_gradient
+from hardball.models import mnist_cnn
 
 SHAPE = (1, 28, 28)
 pairs = st.tuples(st.integers(1, 3), st.integers(1, 3))
@@ -125,3 +127,38 @@ def test_mixed_precision_works(batch):
     assert quick.dtype == torch.float32
     # bfloat16 has 8 bits; the direction is what matters
     assert F.cosine_similarity(quick.flatten(), plain.flatten(), dim=0) > 0.95
+
+
+def test_a_captured_network_gives_the_same_attack_and_no_parameter_gradient(batch):
+    """The graph is traced by `aot_eager`: what a GPU's compiler would be given."""
+    torch.manual_seed(0)
+    model, attack = build("mnist_cnn", SHAPE, 10), PGD(steps=3, random_start=False)
+    captured = Captured(model, backend="aot_eager")
+    threat = LInf(0.2)
+    plain = attack.perturb(model, *batch, threat)
+    assert torch.equal(attack.perturb(captured, *batch, threat), plain)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.mul_(1.5)  # as an update would: the next attack is on the new weights
+    assert torch.equal(
+        attack.perturb(captured, *batch, threat), attack.perturb(model, *batch, threat)
+    )
+    point = batch[0].clone().requires_grad_(True)
+    assert captured(point).sum().requires_grad
+    captured(point).sum().backward()
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_training_attack_never_waits_for_a_gpu():
+    """On tensors without values (a GPU is not needed) any wait for a value is an error."""
+    with FakeTensorMode(), torch.device("cuda"):
+        model = mnist_cnn(SHAPE, 10)
+        images, labels = torch.rand(4, *SHAPE), torch.zeros(4, dtype=torch.int64)
+        with pytest.raises(RuntimeError, match="local_scalar_dense"):
+            bool(images.sum() > 0)
+        for norm in ("linf", "l2", "l0"):
+            threat = ThreatModel(norm, 0.3 if norm == "linf" else 3)
+            with fast(model):
+                moved = PGD(steps=2).perturb(model, images, labels, threat, start=images)
+            assert moved.shape == images.shape
+            assert moved.device.type == "cuda"

@@ -122,3 +122,32 @@ def fast(model: object) -> Iterator[None]:
     finally:
         for module in swapped:
             module.__class__ = nn.Conv2d
+
+
+class Captured(nn.Module):
+    """A model compiled for attacks: one captured graph of its forward pass and its input gradient.
+
+    The parameters enter as constants, so no gradient of theirs is ever computed; they stay the
+    model's own and are read anew at each call. On CUDA the graph is replayed without a launch per
+    operation ("reduce-overhead", that is CUDA graphs); buffers and modes are the model's.
+
+    Args:
+        model: images [B, C, H, W] → logits [B, K].
+        backend: of `torch.compile`.
+    """
+
+    def __init__(self, model: nn.Module, *, backend: str = "inductor") -> None:
+        super().__init__()
+        self.model = model
+        on_gpu = any(p.is_cuda for p in model.parameters())
+        mode = "reduce-overhead" if on_gpu and backend == "inductor" else None
+        self._call = torch.compile(self._plain, backend=backend, mode=mode)
+
+    def _plain(self, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
+        found: Tensor = torch.func.functional_call(self.model, parameters, (images,))
+        return found
+
+    def forward(self, images: Tensor) -> Tensor:
+        constants = {name: p.detach() for name, p in self.model.named_parameters()}
+        found: Tensor = self._call(constants, images)
+        return found
