@@ -35,8 +35,10 @@ def metrics(run: Path) -> list[list[float]]:
         ("--batch-size", 63, "--curriculum", "iterative", "--increment", 0.04, "--per", "step"),
         ("--batch-size", 109, "--optimizer", "sgd", "--augment", "true"),  # a last batch of one
         ("--eps", 0.0),
+        # 437 = 4 · 109 + 1: a last batch of one, of which the second process attacks nothing
+        ("--batch-size", 109, "--carry", "true", "--average", 0.9, "--steps", 1),
     ],
-    ids=["odd", "ramp", "last of one", "standard"],
+    ids=["odd", "ramp", "last of one", "standard", "carried"],
 )
 def test_two_processes_train_the_same_curriculum_as_one(
     more: tuple[object, ...], tmp_path: Path

@@ -38,6 +38,10 @@ KINDS = {
         "cosine",
     ),
     "ramp": ("--eps", 0.2, "--curriculum", "iterative", "--per", "step", "--increment", 0.06),
+    "carried": (
+        *("--eps", 0.2, "--curriculum", "iterative", "--per", "step", "--increment", 0.07),
+        *("--carry", "true", "--average", 0.9),
+    ),
     "dropout": (
         *("--eps", 0.1, "--epochs", 3, "--attack-mode", "train", "--augment", "true"),
         *("--model", "mynet:Net", "--model-args", "{width: 9}"),

@@ -89,6 +89,9 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("lr", math.nan, "lr=nan; allowed is a positive number"),
         ("momentum", 1, "momentum=1; allowed are"),
         ("weight_decay", -1, "weight_decay=-1, momentum"),
+        ("average", 1, "average=1; allowed is a number in [0, 1), 0 for none"),
+        ("average", -0.1, "average=-0.1; allowed is"),
+        ("average", math.nan, "average=nan; allowed is"),
         ("batch_size", 0, "batch_size=0; allowed is 1 or more"),
         ("validation", 0, "validation=0; allowed is 1 or more"),
         ("devices", 0, "devices=0; allowed is 1 or more"),
@@ -106,6 +109,11 @@ def test_bad_settings_are_named_with_what_is_allowed(
     with pytest.raises(UserError) as caught:
         Settings(**{setting: value})  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+def test_carrying_perturbations_of_images_that_move_is_refused() -> None:
+    with pytest.raises(UserError, match=r"carry with augment: an image moves .* leave one of them"):
+        Settings(carry=True, augment=True)
 
 
 @pytest.mark.parametrize(

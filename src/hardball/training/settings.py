@@ -25,6 +25,9 @@ class Settings:
     """Direction of the training attack's steps: steepest, signed, raw or l2."""
     random_start: bool = True
     """Start the training attack at a random point of the ball."""
+    carry: bool = False
+    """From the second epoch on start the attack where the last one on the same image ended, moved
+    along with ε (ATTA), so that few steps do; takes one byte per pixel of the training set."""
     attack_mode: Literal["eval", "train"] = "eval"
     """Mode of batch norm and dropout while attacking (the paper's code: train)."""
     batch_size: int = 128
@@ -39,6 +42,8 @@ class Settings:
     """Momentum of sgd."""
     weight_decay: float = 0.0
     """Weight decay."""
+    average: float = 0.0
+    """Measure and keep a moving average of the weights with this decay per update (e.g. 0.998)."""
     augment: bool = False
     """Random crops (padding 4) and horizontal flips."""
     validation: int | None = None
@@ -84,6 +89,13 @@ class Settings:
             raise UserError(
                 f"weight_decay={self.weight_decay}, momentum={self.momentum}; allowed are "
                 "weight_decay ≥ 0 and momentum in [0, 1)"
+            )
+        if not 0 <= self.average < 1:
+            raise UserError(f"average={self.average}; allowed is a number in [0, 1), 0 for none")
+        if self.carry and self.augment:
+            raise UserError(
+                "carry with augment: an image moves from epoch to epoch and its perturbation would "
+                "not; leave one of them out"
             )
         for field in ("seed", "save_minutes"):
             if not getattr(self, field) >= 0:

@@ -17,6 +17,7 @@ from hardball.losses import correct, cross_entropy
 from hardball.modes import evaluating
 from hardball.seeding import derive
 from hardball.threats import ThreatModel
+from hardball.training.carry import Carried
 from hardball.training.settings import Settings
 
 
@@ -90,6 +91,7 @@ class Update:
     Args:
         wrapped: the model as Fabric set it up, for the gradient of the parameters.
         model: the same model unwrapped, for the attack: its passes are no business of DDP's.
+        carried: where the last attacks on the training images ended, if attacks go on from there.
     """
 
     def __init__(
@@ -99,9 +101,10 @@ class Update:
         optimizer: torch.optim.Optimizer,
         settings: Settings,
         fabric: Fabric,
+        carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        self.settings, self.fabric = settings, fabric
+        self.settings, self.fabric, self.carried = settings, fabric, carried
         self.generator = torch.Generator(fabric.device)
 
     def attack_at(self, eps: float) -> PGD | None:
@@ -112,15 +115,29 @@ class Update:
         """Gradient steps per example at this ε."""
         return _steps(self.attack_at(eps))
 
-    def __call__(self, images: Tensor, labels: Tensor, *, eps: float, seed: int) -> Done:
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        eps: float,
+        seed: int,
+        rows: Tensor | None = None,
+        first: bool = True,
+    ) -> Done:
         """Gradients for one batch [B, ...]; every process gets the whole batch and takes its share,
-        so the random numbers of an example do not depend on the number of processes."""
+        so the random numbers of an example do not depend on the number of processes.
+
+        Args:
+            rows: of these images [B], to find what was carried.
+            first: their first attack, for which nothing was carried yet.
+        """
         torch.manual_seed(derive(seed, self.fabric.global_rank))
         self.generator.manual_seed(seed)
         total, attack = len(images), self.attack_at(eps)
         if self.settings.augment:
             images = augment(images, self.generator)
-        images, labels, weight = self._attacked(attack, images, labels, eps)
+        images, labels, weight = self._attacked(attack, images, labels, eps, rows, first)
         self.optimizer.zero_grad(set_to_none=True)
         logits = self.wrapped(images)
         losses = cross_entropy(logits, labels) * weight
@@ -137,19 +154,31 @@ class Update:
                 torch.distributed.broadcast(buffer, 0)
 
     def _attacked(
-        self, attack: PGD | None, images: Tensor, labels: Tensor, eps: float
+        self,
+        attack: PGD | None,
+        images: Tensor,
+        labels: Tensor,
+        eps: float,
+        rows: Tensor | None,
+        first: bool,
     ) -> tuple[Tensor, Tensor, Tensor]:
         """This process's share of the batch, attacked, with weights [share] (0 for a filler where
         there are fewer examples than processes: DDP needs everyone to take part)."""
-        first, world = self.fabric.global_rank, self.fabric.world_size
-        mine = slice(first, None, world) if first < len(images) else slice(0, 1)
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        mine = slice(rank, None, world) if rank < len(images) else slice(0, 1)
         share, labels = _fast(images[mine]), labels[mine]
-        weight = torch.full_like(labels, int(first < len(images)), dtype=images.dtype)
+        weight = torch.full_like(labels, int(rank < len(images)), dtype=images.dtype)
         if attack is None:
             return share, labels, weight
-        threat = ThreatModel(self.settings.norm, eps)
-        start = threat.sample(images, self.generator) if self.settings.random_start else images
-        return self.perturb(attack, share, labels, threat, _fast(start[mine])), labels, weight
+        threat, carried = ThreatModel(self.settings.norm, eps), self.carried
+        if carried is not None and rows is not None and not first:
+            start = carried.start(rows, images, threat)
+        else:
+            start = threat.sample(images, self.generator) if self.settings.random_start else images
+        found = self.perturb(attack, share, labels, threat, _fast(start[mine]))
+        if carried is not None and rows is not None:
+            carried.keep(rows, share, found, threat, self.fabric)
+        return found, labels, weight
 
     def perturb(
         self, attack: PGD, images: Tensor, labels: Tensor, threat: ThreatModel, start: Tensor

@@ -6,6 +6,7 @@ Shapes: N training images, B examples per update over all processes, K classes.
 import math
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ from hardball.runs import (
 )
 from hardball.seeding import derive
 from hardball.training import checkpoint, health
+from hardball.training.average import Average, copied
+from hardball.training.carry import Carried
 from hardball.training.curriculum import Curriculum
 from hardball.training.interrupt import Interrupt
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
@@ -38,8 +41,6 @@ from hardball.training.schedule import SCHEDULES, make_optimizer
 from hardball.training.settings import Settings
 from hardball.training.step import Sums, Update, validate
 from hardball.training.watch import Row, Watcher, write_metrics
-
-Weights = dict[str, Tensor]
 
 
 def check_classes(model: nn.Module, data: Dataset) -> None:
@@ -87,7 +88,9 @@ class Trainer:
         )
         wrapped, self.optimizer = fabric.setup(model, optimizer)
         check_classes(model, train)
-        self.update = Update(wrapped, model, self.optimizer, settings, fabric)
+        self.carried = Carried(train.images) if settings.carry else None
+        self.average = Average(model, settings.average) if settings.average else None
+        self.update = Update(wrapped, model, self.optimizer, settings, fabric, self.carried)
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = health.constant_loss(train.labels, train.classes)
         self.epoch = self.step = 0
@@ -95,7 +98,7 @@ class Trainer:
         self.seconds = 0.0
         self.sums = Sums.zero(fabric.device)
         self.history: list[Row] = []
-        self.good: Weights | None = None
+        self.good: dict[str, Tensor] | None = None
         self.good_eps = 0.0
 
     def run(self, console: Console | None, *, resume: bool = False) -> Outcome:
@@ -163,12 +166,15 @@ class Trainer:
             self._set_learning_rate()
             if self.step == self.steps // 2:
                 self.sums.restart_tail()
-            done = self.update(*batch, eps=eps, seed=derive(settings.seed, self.epoch, self.step))
+            seed = derive(settings.seed, self.epoch, self.step)
+            done = self.update(*batch, eps=eps, seed=seed, rows=rows, first=self.epoch == 0)
             due = time.monotonic() - last_save > 60 * settings.save_minutes
             bad, stop, save = agree(self.fabric, not done.finite, interrupt.requested, due)
             if bad:
                 return NON_FINITE
             self.update.apply()
+            if self.average is not None:
+                self.average.add(self.model, self.epoch * self.steps + self.step)
             self.sums.add(done)
             self.sample_steps += done.attack_steps * len(rows)
             self.step += 1
@@ -239,7 +245,8 @@ class Trainer:
         """The epoch's row of metrics, and the means over its second half."""
         self.sums.reduce(self.fabric)
         mean, tail = self.sums.means(), self.sums.tail_means()
-        held = validate(self.update, self.held, eps, derive(self.settings.seed, 0, 0, 1))
+        with self._kept_weights():
+            held = validate(self.update, self.held, eps, derive(self.settings.seed, 0, 0, 1))
         before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
         taken = self.sample_steps - before["sample_steps"]
         row = {
@@ -254,6 +261,10 @@ class Trainer:
             "sample_steps_per_second": taken / max(1e-9, self.seconds - before["seconds"]),
         }
         return row, tail
+
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        """The weights that are measured and kept, in the model: their average if there is one."""
+        return nullcontext() if self.average is None else self.average.inside(self.model)
 
     def _gpus(self) -> list[torch.device]:
         return [self.fabric.device] if self.fabric.device.type == "cuda" else []
@@ -276,9 +287,10 @@ class Trainer:
 
     def _accept(self) -> None:
         """The weights as they are now are good."""
-        self.good = {k: v.detach().clone() for k, v in self.model.state_dict().items()}
         self.good_eps = self.curriculum.eps_at(max(0, self.epoch - 1))
-        self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
+        with self._kept_weights():
+            self.good = copied(self.model)
+            self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
 
     def _keep_good(self) -> None:
         """Leave the last good weights in the model and the folder (the present ones if no epoch
@@ -316,6 +328,8 @@ class Trainer:
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "good": self.good,
+            "average": None if self.average is None else self.average.weights,
+            "carried": None if self.carried is None else self.carried.levels,
             "sums": self.sums.state(),
             "history": self.history,
             "numbers": [self.sample_steps, self.seconds, self.good_eps],
@@ -330,6 +344,10 @@ class Trainer:
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
         self.good = state["good"]
+        if self.average is not None:
+            self.average.restore(state["average"])
+        if self.carried is not None:
+            self.carried.levels.copy_(state["carried"])
         self.history = state["history"]
         self.sample_steps, self.seconds, self.good_eps = state["numbers"]
         if self.fabric.is_global_zero:
