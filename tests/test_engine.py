@@ -149,16 +149,14 @@ def test_a_captured_network_gives_the_same_attack_and_no_parameter_gradient(batc
     assert all(p.grad is None for p in model.parameters())
 
 
-def test_the_training_attack_never_waits_for_a_gpu():
-    """On tensors without values (a GPU is not needed) any wait for a value is an error."""
-    with FakeTensorMode(), torch.device("cuda"):
+def test_the_training_attack_waits_for_no_value():
+    """On tensors without values reading one is an error: what would make a GPU wait."""
+    with FakeTensorMode():
         model = mnist_cnn(SHAPE, 10)
         images, labels = torch.rand(4, *SHAPE), torch.zeros(4, dtype=torch.int64)
         with pytest.raises(RuntimeError, match="local_scalar_dense"):
             bool(images.sum() > 0)
-        for norm in ("linf", "l2", "l0"):
-            threat = ThreatModel(norm, 0.3 if norm == "linf" else 3)
-            with fast(model):
-                moved = PGD(steps=2).perturb(model, images, labels, threat, start=images)
-            assert moved.shape == images.shape
-            assert moved.device.type == "cuda"
+    for threat in (LInf(0.3), ThreatModel("l2", 3), ThreatModel("l0", 3)):
+        with images.fake_mode:
+            moved = PGD(steps=2).perturb(model, images, labels, threat, start=images)
+        assert moved.shape == images.shape
