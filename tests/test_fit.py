@@ -240,6 +240,20 @@ def test_the_run_folder_says_what_was_asked_and_what_came_of_it(
     assert again.config == run.config
 
 
+def test_the_weights_of_some_epochs_are_kept_on_request(train: Dataset, tmp_path: Path) -> None:
+    settings = replace(QUICK, validation=1000, keep_every=2, average=0.5)
+    run = fit(
+        small(train), train, curriculum=Constant(0.1, 5), settings=settings, out=tmp_path / "r"
+    )
+    assert run.folder is not None
+    kept = sorted((tmp_path / "r" / "epochs").iterdir())
+    assert kept == [run.folder.epoch_file(2), run.folder.epoch_file(4)]
+    alone = fit(small(train), train, curriculum=Constant(0.1, 4), settings=settings)
+    again = small(train)
+    load_weights(again, kept[-1])
+    assert same(weights(again), weights(alone.model))
+
+
 def test_nothing_is_written_without_a_folder(
     train: Dataset, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

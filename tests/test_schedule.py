@@ -94,6 +94,7 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("average", math.nan, "average=nan; allowed is"),
         ("batch_size", 0, "batch_size=0; allowed is 1 or more"),
         ("validation", 0, "validation=0; allowed is 1 or more"),
+        ("keep_every", 0, "keep_every=0; allowed is 1 or more"),
         ("devices", 0, "devices=0; allowed is 1 or more"),
         ("num_nodes", 0, "num_nodes=0; allowed is 1 or more"),
         ("collapse_patience", 0, "collapse_patience=0; allowed is 1 or more"),

@@ -4,6 +4,7 @@ config.yaml           what was asked, enough to rebuild the model and to resume
 metrics.csv           one row per epoch (and TensorBoard events)
 weights.safetensors   the last good weights
 outcome.json          how it ended
+epochs/               the weights of some epochs, where asked for
 state/                the two newest resume points
 evaluation.json       written by `hardball evaluate`
 """
@@ -78,6 +79,10 @@ class RunFolder:
     @property
     def evaluation_file(self) -> Path:
         return self.path / "evaluation.json"
+
+    def epoch_file(self, epoch: int) -> Path:
+        """The weights after that many epochs."""
+        return self.path / "epochs" / f"{epoch:05d}.safetensors"
 
     @property
     def state(self) -> Path:

@@ -27,8 +27,16 @@ from hardball.training.processes import in_first
 from hardball.training.settings import Settings
 from hardball.training.trainer import Trainer
 
-# where and how fast, not what: a run may be resumed with others
-MACHINE = ("accelerator", "devices", "num_nodes", "strategy", "precision", "save_minutes")
+# where and how fast, and what is kept beside: a run may be resumed with others
+MACHINE = (
+    "accelerator",
+    "devices",
+    "num_nodes",
+    "strategy",
+    "precision",
+    "save_minutes",
+    "keep_every",
+)
 
 
 def fit(

@@ -57,6 +57,8 @@ class Settings:
     """Collapsed epochs in a row after which on_collapse acts."""
     save_minutes: float = 5.0
     """Minutes between resume points inside an epoch (one is also made after each epoch)."""
+    keep_every: int | None = None
+    """Keep the weights of every so many epochs too, in the run's folder epochs/."""
     accelerator: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""
     devices: int = 1
@@ -79,7 +81,14 @@ class Settings:
         for field, allowed in choices.items():
             if getattr(self, field) not in allowed:
                 raise unknown(field, getattr(self, field), allowed)
-        for field in ("batch_size", "validation", "collapse_patience", "devices", "num_nodes"):
+        for field in (
+            "batch_size",
+            "validation",
+            "collapse_patience",
+            "devices",
+            "num_nodes",
+            "keep_every",
+        ):
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise UserError(f"{field}={value}; allowed is 1 or more")

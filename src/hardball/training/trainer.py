@@ -7,6 +7,7 @@ import math
 import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -213,6 +214,8 @@ class Trainer:
                 STOPPED,
                 increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
             )
+        if self.settings.keep_every and self.epoch % self.settings.keep_every == 0:
+            self._write_weights(lambda folder: folder.epoch_file(self.epoch))
         waits = self.curriculum.may_stop and not health.good_before_increase(losses, classes)
         if not is_constant and not waits:
             self._accept()
@@ -290,7 +293,11 @@ class Trainer:
         self.good_eps = self.curriculum.eps_at(max(0, self.epoch - 1))
         with self._kept_weights():
             self.good = copied(self.model)
-            self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
+        self._write_weights(lambda folder: folder.weights_file)
+
+    def _write_weights(self, place: Callable[[RunFolder], Path]) -> None:
+        with self._kept_weights():
+            self._write(lambda folder: storage.save_weights(self.model, place(folder)))
 
     def _keep_good(self) -> None:
         """Leave the last good weights in the model and the folder (the present ones if no epoch
