@@ -1,0 +1,331 @@
+"""Sample-steps per second of adversarial training, against the libraries people use and the machine.
+
+    pip install --no-deps torchattacks; python benchmarks/throughput.py [--note "what else ran"]
+
+One network, one batch, one attack (signed PGD, ε=0.3, α=0.05, 15 steps, random start), taken in turn:
+
+* peers: torchattacks, foolbox, ART and a plain loop (the authors' form: the loss's whole gradient,
+  parameters included), each with Adam's update behind it, on all cores, in PyTorch's default layout;
+* hardball's own training step, in one process on all cores, and in one process per core;
+* the limit: a matrix product of 1024×1024 on all cores, divided by the network's arithmetic.
+
+A training step is the attack and the update. Its arithmetic is 15 sample-steps (forward pass and
+input gradient) and one pass with all gradients; multiplications and additions of convolutions and
+linear layers are counted, nothing else. `share_of_limit` is that arithmetic per second over the
+matrix product's; `ratio_to_best_peer` compares training steps. Then the same by batch size, and for
+a ResNet-18 on 32×32 images. Writes benchmarks/results/throughput.json.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from art.attacks.evasion import ProjectedGradientDescentPyTorch
+from art.estimators.classification import PyTorchClassifier
+from foolbox import PyTorchModel
+from foolbox.attacks import LinfPGD
+from timing import forward_flops, interleaved, ratio, seconds, summary
+from torch import Tensor, nn
+
+from hardball import machine, models
+from hardball.engine import fast
+from hardball.threats import LInf
+from hardball.training.fit import launch
+from hardball.training.settings import Settings
+from hardball.training.step import Update
+
+EPS, ALPHA = 0.3, 0.05
+SHAPES = {"mnist_cnn": (1, 28, 28), "resnet18": (3, 32, 32)}
+CORES = os.cpu_count() or 1
+SIZE = 1024
+"""Side of the matrix product."""
+
+
+@dataclass(frozen=True)
+class Case:
+    """What everyone is asked to do."""
+
+    network: str = "mnist_cnn"
+    batch: int = 128
+    steps: int = 15
+
+    def model(self) -> nn.Module:
+        torch.manual_seed(0)
+        return models.build(self.network, SHAPES[self.network], 10)
+
+    def data(self) -> tuple[Tensor, Tensor]:
+        source = torch.Generator().manual_seed(0)
+        images = torch.rand(self.batch, *SHAPES[self.network], generator=source)
+        return images, torch.randint(10, (self.batch,), generator=source)
+
+    @property
+    def forward_flops(self) -> int:
+        """Multiplications and additions of one example's forward pass."""
+        return forward_flops(self.model(), self.data()[0][:1])
+
+    @property
+    def sample_steps(self) -> int:
+        return self.batch * self.steps
+
+    @property
+    def step_flops(self) -> int:
+        """Of a training step: each sample-step is two passes, the update three."""
+        return self.forward_flops * self.batch * (2 * self.steps + 3)
+
+
+# Peers: functions of (model, images, labels, steps) → adversarial images
+
+
+def by_torchattacks(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+    import torchattacks
+
+    attack = torchattacks.PGD(model, eps=EPS, alpha=ALPHA, steps=steps)
+    found: Tensor = attack(images, labels)
+    return found
+
+
+def by_foolbox(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+    attack = LinfPGD(abs_stepsize=ALPHA, steps=steps)
+    wrapped = PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
+    return attack.run(wrapped, images, labels, epsilon=EPS)
+
+
+def by_art(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+    wrapped = PyTorchClassifier(
+        model,
+        nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=10,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
+    attack = ProjectedGradientDescentPyTorch(
+        wrapped,
+        eps=EPS,
+        eps_step=ALPHA,
+        max_iter=steps,
+        num_random_init=1,
+        batch_size=len(images),
+        verbose=False,
+    )
+    return torch.from_numpy(attack.generate(images.numpy(), y=labels.numpy()))
+
+
+def by_plain_loop(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+    """As papers' code has it: `backward` fills the parameters' gradients too."""
+    point = (images + torch.empty_like(images).uniform_(-EPS, EPS)).clamp(0, 1)
+    for _ in range(steps):
+        point = point.detach().requires_grad_(True)
+        F.cross_entropy(model(point), labels).backward()  # type: ignore[no-untyped-call]
+        assert point.grad is not None
+        moved = point.detach() + ALPHA * point.grad.sign()
+        point = torch.min(torch.max(moved, images - EPS), images + EPS).clamp(0, 1)
+    return point.detach()
+
+
+PEERS = {
+    "torchattacks": by_torchattacks,
+    "foolbox": by_foolbox,
+    "ART": by_art,
+    "plain loop": by_plain_loop,
+}
+
+
+@dataclass
+class Peer:
+    """A library's attack and Adam's update."""
+
+    attack: Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+    case: Case
+    channels_last: bool = False
+    model: nn.Module = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.model = self.case.model()
+        if self.channels_last:
+            self.model.to(memory_format=torch.channels_last)
+        self.optimizer = torch.optim.Adam(self.model.parameters(), 1e-3)
+        self.images, self.labels = self.case.data()
+        if self.channels_last:
+            self.images = self.images.contiguous(memory_format=torch.channels_last)
+
+    def attack_once(self) -> None:
+        self.attack(self.model, self.images, self.labels, self.case.steps)
+
+    def train_once(self) -> None:
+        moved = self.attack(self.model, self.images, self.labels, self.case.steps)
+        self.model.train()
+        self.optimizer.zero_grad()
+        F.cross_entropy(self.model(moved), self.labels).backward()  # type: ignore[no-untyped-call]
+        self.optimizer.step()
+
+    def timed(self, what: str) -> float:
+        return seconds(self.train_once if what == "train" else self.attack_once)
+
+
+class Ours:
+    """hardball's training step, as `fit` takes it, on this process and its companions."""
+
+    def __init__(self, case: Case, devices: int) -> None:
+        settings = Settings(
+            steps=case.steps,
+            step_size=ALPHA,
+            accelerator="cpu",
+            devices=devices,
+            batch_size=case.batch,
+        )
+        self.fabric = launch(settings)
+        model = case.model().to(memory_format=torch.channels_last)
+        wrapped, optimizer = self.fabric.setup(model, torch.optim.Adam(model.parameters(), 1e-3))
+        self.update = Update(wrapped, model, optimizer, settings, self.fabric)
+        self.case, (self.images, self.labels) = case, case.data()
+        # as in `fit`: for the whole training
+        self.block = fast(model)
+        self.block.__enter__()
+
+    def attack_once(self) -> None:
+        mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
+        images = self.images[mine].contiguous(memory_format=torch.channels_last)
+        attack, threat = self.update.attack_at(EPS), LInf(EPS)
+        assert attack is not None
+        start = threat.sample(images, self.update.generator)
+        self.update.perturb(attack, images, self.labels[mine], threat, start)
+        self.fabric.barrier()
+
+    def train_once(self) -> None:
+        done = self.update(self.images, self.labels, eps=EPS, seed=0)
+        assert done.finite
+        self.update.apply()
+
+    def timed(self, what: str) -> float:
+        return seconds(self.train_once if what == "train" else self.attack_once)
+
+
+def serve(case: Case, devices: int) -> None:
+    """A worker: does what process 0 is told on its standard input, and answers with the seconds."""
+    ours = Ours(case, devices)
+    while True:
+        asked = sys.stdin.readline().strip() if ours.fabric.is_global_zero else ""
+        asked = ours.fabric.broadcast(asked)
+        if not asked:
+            return
+        spent = ours.timed(asked)
+        if ours.fabric.is_global_zero:
+            print(spent, flush=True)
+
+
+class Workers:
+    """hardball in a process per core, waiting idle between its turns."""
+
+    def __init__(self, case: Case) -> None:
+        words = [sys.executable, __file__, "--serve", json.dumps(vars(case))]
+        self.process = subprocess.Popen(
+            words,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ | {"OMP_NUM_THREADS": "1"},
+        )
+
+    def timed(self, what: str) -> float:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        print(what, file=self.process.stdin, flush=True)
+        return float(self.process.stdout.readline())
+
+    def stop(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        self.process.wait(60)
+
+
+def compare(case: Case, what: str, repeats: int, peers: list[str]) -> dict[str, Any]:
+    """One interleaved comparison."""
+    product = torch.rand(SIZE, SIZE)
+    alone, workers = Ours(case, 1), Workers(case)
+    others = {name: Peer(PEERS[name], case) for name in peers}
+    # where the gain comes from: the best peer, given hardball's memory layout
+    others["torchattacks, channels_last"] = Peer(by_torchattacks, case, channels_last=True)
+    ways: dict[str, Callable[[], float]] = {
+        "matrix product": lambda: seconds(lambda: product @ product),
+        **{name: lambda peer=peer: peer.timed(what) for name, peer in others.items()},
+        "hardball, one process": lambda: alone.timed(what),
+        f"hardball, {CORES} processes": lambda: workers.timed(what),
+    }
+    taken = interleaved(ways, repeats)
+    workers.stop()
+    limit = 2 * SIZE**3 / 1e9
+    flops = case.step_flops if what == "train" else 2 * case.forward_flops * case.sample_steps
+    products = taken.pop("matrix product")
+    ours = min((n for n in taken if n.startswith("hardball")), key=lambda n: sorted(taken[n]))
+    best = min(peers, key=lambda name: sorted(taken[name]))
+    matrix = summary(products, limit)
+    rows = {name: summary(times, case.sample_steps) for name, times in taken.items()}
+    for name, times in taken.items():
+        achieved = summary(times, flops / 1e9)["median"]
+        rows[name]["share_of_limit"] = round(achieved / matrix["median"], 3)
+    return {
+        **vars(case),
+        "what": "attack and update" if what == "train" else "attack alone",
+        "unit": "sample-steps per second",
+        "matrix_product_gflops": matrix,
+        "limit": round(matrix["median"] * 1e9 / (2 * case.forward_flops)),
+        "rows": rows,
+        "ours": ours,
+        "best_peer": best,
+        "ratio_to_best_peer": ratio(taken[ours], taken[best]),
+        "share_of_limit": rows[ours]["share_of_limit"],
+    }
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--repeats", type=int, default=9)
+    parser.add_argument("--batches", type=int, nargs="*", default=[32, 64, 256, 512])
+    parser.add_argument("--note", default="")
+    parser.add_argument(
+        "--out", type=Path, default=Path(__file__).parent / "results/throughput.json"
+    )
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    arguments = parser.parse_args()
+    if arguments.serve:
+        serve(Case(**json.loads(arguments.serve)), CORES)
+        return
+    everyone, repeats = list(PEERS), arguments.repeats
+    step = compare(Case(), "train", repeats, everyone)
+    result = {
+        "command": "python benchmarks/throughput.py",
+        "ratio_to_best_peer": step["ratio_to_best_peer"],
+        "share_of_limit": step["share_of_limit"],
+        "forward_mflop": round(Case().forward_flops / 1e6, 2),
+        "training_step": step,
+        "attack": compare(Case(), "attack", repeats, everyone),
+        "by_batch": [
+            compare(Case(batch=batch), "train", max(3, repeats // 2), ["torchattacks"])
+            for batch in arguments.batches
+        ],
+        "resnet18": compare(
+            Case("resnet18", batch=32, steps=3), "train", 3, ["torchattacks", "plain loop"]
+        ),
+        "note": arguments.note,
+        "machine": machine.facts(),
+    }
+    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    print(
+        f"wrote {arguments.out}: {result['ratio_to_best_peer']}× the best peer, "
+        f"{result['share_of_limit']:.0%} of the limit"
+    )
+
+
+if __name__ == "__main__":
+    main()
