@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hardball import PGD, LInf, ThreatModel, build
+from hardball import PGD, Constant, LInf, Settings, ThreatModel, build, engine, fit
 from hardball.engine import Captured, NarrowConv2d, fast, narrow_input_gradient
 from hardball.models import mnist_cnn
 
@@ -129,11 +129,17 @@ def test_mixed_precision_works(batch):
     assert F.cosine_similarity(quick.flatten(), plain.flatten(), dim=0) > 0.95
 
 
+@pytest.fixture
+def traced(monkeypatch):
+    """Graphs are traced and run as they are: what a GPU's compiler would be given."""
+    monkeypatch.setattr(engine, "BACKEND", "aot_eager")
+
+
+@pytest.mark.usefixtures("traced")
 def test_a_captured_network_gives_the_same_attack_and_no_parameter_gradient(batch):
-    """The graph is traced by `aot_eager`: what a GPU's compiler would be given."""
     torch.manual_seed(0)
     model, attack = build("mnist_cnn", SHAPE, 10), PGD(steps=3, random_start=False)
-    captured = Captured(model, backend="aot_eager")
+    captured = Captured(model)
     threat = LInf(0.2)
     plain = attack.perturb(model, *batch, threat)
     assert torch.equal(attack.perturb(captured, *batch, threat), plain)
@@ -160,3 +166,44 @@ def test_the_training_attack_waits_for_no_value():
         with images.fake_mode:
             moved = PGD(steps=2).perturb(model, images, labels, threat, start=images)
         assert moved.shape == images.shape
+
+
+@pytest.mark.usefixtures("traced")
+def test_training_with_a_captured_attack_ends_with_the_same_weights(digits):
+    def weights(**settings):
+        torch.manual_seed(0)
+        model = build("digits_cnn", (1, 8, 8), 10, {"width": 4})
+        fit(
+            model,
+            digits,
+            curriculum=Constant(0.1, epochs=1),
+            settings=Settings(steps=2, accelerator="cpu", **settings),
+        )
+        return model.state_dict()
+
+    plain, captured = weights(), weights(compile=True)
+    for name, value in plain.items():
+        torch.testing.assert_close(captured[name], value)
+
+
+def test_tf32_is_asked_for_during_training_only(digits):
+    seen = []
+
+    class Looking(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.inner = build("digits_cnn", (1, 8, 8), 10, {"width": 4})
+
+        def forward(self, images):
+            seen.append(torch.get_float32_matmul_precision())
+            return self.inner(images)
+
+    before = torch.get_float32_matmul_precision()
+    fit(
+        Looking(),
+        digits.rows(slice(0, 200)),
+        curriculum=Constant(0.1, epochs=1),
+        settings=Settings(steps=1, accelerator="cpu", precision="tf32"),
+    )
+    assert "high" in seen
+    assert torch.get_float32_matmul_precision() == before

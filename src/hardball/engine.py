@@ -124,6 +124,10 @@ def fast(model: object) -> Iterator[None]:
             module.__class__ = nn.Conv2d
 
 
+BACKEND = "inductor"
+"""Of `torch.compile`."""
+
+
 class Captured(nn.Module):
     """A model compiled for attacks: one captured graph of its forward pass and its input gradient.
 
@@ -133,15 +137,15 @@ class Captured(nn.Module):
 
     Args:
         model: images [B, C, H, W] → logits [B, K].
-        backend: of `torch.compile`.
     """
 
-    def __init__(self, model: nn.Module, *, backend: str = "inductor") -> None:
+    def __init__(self, model: nn.Module) -> None:
         super().__init__()
         self.model = model
         on_gpu = any(p.is_cuda for p in model.parameters())
-        mode = "reduce-overhead" if on_gpu and backend == "inductor" else None
-        self._call = torch.compile(self._plain, backend=backend, mode=mode)
+        self._call = torch.compile(
+            self._plain, backend=BACKEND, mode="reduce-overhead" if on_gpu else None
+        )
 
     def _plain(self, parameters: dict[str, Tensor], images: Tensor) -> Tensor:
         found: Tensor = torch.func.functional_call(self.model, parameters, (images,))

@@ -12,6 +12,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+import torch
 from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
@@ -34,6 +35,7 @@ MACHINE = (
     "num_nodes",
     "strategy",
     "precision",
+    "compile",
     "save_minutes",
     "keep_every",
 )
@@ -101,6 +103,7 @@ def fit(
     )
     with ExitStack() as stack:
         stack.enter_context(fast(model))
+        stack.enter_context(_matrix_products(settings.precision))
         if folder is not None:
             in_first(fabric, lambda: stack.enter_context(_claimed(folder, config, resume)))
         outcome = trainer.run(console, resume=resume)
@@ -123,7 +126,7 @@ def launch(settings: Settings) -> Fabric:
                 devices=settings.devices,
                 num_nodes=settings.num_nodes,
                 strategy=strategy,
-                precision=settings.precision,  # type: ignore[arg-type]
+                precision="32-true" if settings.precision == "tf32" else settings.precision,  # type: ignore[arg-type]
             )
             fabric.launch()
     except (ValueError, RuntimeError) as error:
@@ -135,6 +138,18 @@ def launch(settings: Settings) -> Fabric:
             f"{asked}: {str(error).splitlines()[0]} Name what this machine has: --accelerator cpu"
         ) from error
     return fabric
+
+
+@contextmanager
+def _matrix_products(precision: str) -> Iterator[None]:
+    """PyTorch's global choice for float32 products on a GPU, set for `tf32` and put back."""
+    before = torch.get_float32_matmul_precision()
+    if precision == "tf32":
+        torch.set_float32_matmul_precision("high")
+    try:
+        yield
+    finally:
+        torch.set_float32_matmul_precision(before)
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from hardball.errors import UserError, unknown
 from hardball.threats import GEOMETRIES, ThreatModel
 from hardball.training.schedule import OPTIMIZERS, SCHEDULES
 
-PRECISIONS = ("32-true", "bf16-mixed")
+PRECISIONS = ("32-true", "tf32", "bf16-mixed")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,7 +68,11 @@ class Settings:
     strategy: str = "auto"
     """Lightning Fabric's strategy; auto takes ddp for several processes."""
     precision: str = "32-true"
-    """32-true or bf16-mixed."""
+    """32-true, tf32 (float32 whose matrix products round to 10 bits, on GPUs that can) or
+    bf16-mixed."""
+    compile: bool = False
+    """Compile the attack's passes into one captured graph (CUDA graphs on a GPU; on a CPU this needs
+    a C++ compiler and is seldom faster)."""
 
     def __post_init__(self) -> None:
         choices = {

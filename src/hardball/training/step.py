@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.data import Dataset, augment
+from hardball.engine import Captured
 from hardball.losses import correct, cross_entropy
 from hardball.modes import evaluating
 from hardball.seeding import derive
@@ -104,6 +105,7 @@ class Update:
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
+        self.attacked = Captured(model) if settings.compile else model
         self.settings, self.fabric, self.carried = settings, fabric, carried
         self.generator = torch.Generator(fabric.device)
 
@@ -186,7 +188,7 @@ class Update:
         """The training attack's final iterate, in the mode and precision the settings ask for."""
         keep_mode = self.settings.attack_mode == "train"
         with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
-            return attack.perturb(self.model, images, labels, threat, start=start)
+            return attack.perturb(self.attacked, images, labels, threat, start=start)
 
     def _done(
         self, losses: Tensor, logits: Tensor, labels: Tensor, weight: Tensor, attack_steps: int
