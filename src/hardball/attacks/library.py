@@ -69,7 +69,10 @@ KINDS = {
 HopSkipJump (Chen et al. 2019) sees decisions only, Square (Andriushchenko et al. 2019) tries squares."""
 
 STARTS = 100
-"""Random images in which HopSkipJump looks for a start, as ART does."""
+"""Random images of each sort in which HopSkipJump looks for a start; ART takes 100 of one sort."""
+
+BLOB = 4
+"""Side of the squares of a start."""
 
 ZOO_SIDE = 32
 """The side on which ART's ZOO starts to work."""
@@ -92,10 +95,11 @@ class Library:
 
     Three things are done differently from ART. ZOO's changes may darken a pixel too: ART clips the
     *change* to the limits given for the pixels, and these are given to the model instead. ZOO works on
-    32×32 pixels where the image is larger, as its authors do, but does not enlarge a smaller one, which
-    blurs it and takes a hundred times as long. HopSkipJump's
-    start comes from the generator (ART's own cannot be seeded): uniform noise as there, else black,
-    white, the inverted image, or sparse noise; an image for which none is misclassified stands.
+    32×32 pixels where a square image is larger, as its authors do, but does not enlarge a smaller one,
+    which blurs it and takes a hundred times as long (and ART's code fails where height and width
+    differ). HopSkipJump's start comes from the generator (ART's own cannot be seeded): uniform noise as
+    there, else black, white, the inverted image, sparse noise, or black and white squares; an image for
+    which none is misclassified stands.
 
     `loss` is the margin max_{j≠y} z_j − z_y.
 
@@ -231,7 +235,7 @@ class Library:
                 estimator,
                 binary_search_steps=self.searches,
                 initial_const=self.weight,
-                use_resize=max(plain.shape[2:]) > ZOO_SIDE,
+                use_resize=plain.shape[2] == plain.shape[3] > ZOO_SIDE,
                 nb_parallel=min(ZOO_PARALLEL, plain[0].size),
                 **settings,
             )
@@ -313,9 +317,14 @@ class _Seen:
         shape = (STARTS, *images.shape[1:])
         noise = torch.rand(shape, generator=source)
         sparse = (torch.rand(shape, generator=source) < 0.1).float()
+        small = (*shape[:2], *(-(-side // BLOB) for side in shape[2:]))
+        blobs = torch.rand(small, generator=source).round()
+        blobs = blobs.repeat_interleave(BLOB, 2).repeat_interleave(BLOB, 3)
         image = images.cpu()
         flat = torch.cat([torch.zeros_like(image), torch.ones_like(image), 1 - image])
-        starts: Array = torch.cat([noise, flat, sparse]).numpy()
+        starts: Array = torch.cat(
+            [noise, flat, sparse, blobs[:, :, : shape[2], : shape[3]]]
+        ).numpy()
         wrong = ~correct(
             torch.from_numpy(self.watched(starts)), self.labels.cpu().expand(len(starts))
         )
