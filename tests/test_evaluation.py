@@ -14,6 +14,7 @@ from torch import nn
 from hardball import PGD, Targeted, ThreatModel, UserError, evaluate, fgsm, protocols
 from hardball.attacks import AttackResult
 from hardball.evaluation import Accuracy
+from hardball.evaluation.doubts import Doubt
 from hardball.evaluation.protocols import ATTACKS, PROTOCOLS
 from hardball.losses import correct
 from hardball.seeding import derive
@@ -163,12 +164,15 @@ def test_evaluation_mode_is_used_and_every_mode_put_back(some):
 @pytest.mark.parametrize("constant", [0.0, float("nan")])
 def test_a_constant_predictor_is_not_robust(constant, some):
     """All logits equal: every answer is a tie, and a tie is an error."""
-    found = evaluate(
-        lambda images: torch.full((len(images), 10), constant),
-        some,
-        ThreatModel("linf", 0.4),
-        attacks=WEAK,
-    )
+    with pytest.warns(Doubt) as noted:
+        found = evaluate(
+            lambda images: torch.full((len(images), 10), constant),
+            some,
+            ThreatModel("linf", 0.4),
+            attacks=WEAK,
+        )
+    names = ["nothing to attack", *(["NaN outputs"] if math.isnan(constant) else [])]
+    assert [str(note.message).partition(":")[0] for note in noted] == names
     assert found.clean.right == 0
     assert found.worst[0.4].right == 0
     assert all(score.attacked == 0 for score in found.scores)
@@ -206,9 +210,9 @@ def test_a_stochastic_model_is_noticed(some):
 
     labels = some.labels
     model = Alternating()
-    found = evaluate(
-        model, some, ThreatModel("linf", 0.1), attacks={"pgd": PGD(steps=1, random_start=False)}
-    )
+    attacks = {"pgd": PGD(steps=1, random_start=False)}
+    with pytest.warns(Doubt, match="stochastic model: two passes"):
+        found = evaluate(model, some, ThreatModel("linf", 0.1), attacks=attacks)
     assert found.scores[0].unconfirmed == 50
     assert found.scores[0].broken == 0
     assert found.worst[0.1].right == 50

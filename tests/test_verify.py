@@ -21,6 +21,7 @@ from hardball import Dataset, ThreatModel, UserError, storage
 from hardball.cli import main
 from hardball.data import DATASETS
 from hardball.evaluation import Accuracy
+from hardball.evaluation.doubts import Doubt
 from hardball.evaluation.identity import tensors_sha256
 from hardball.evaluation.witnesses import sealed
 from hardball.losses import correct
@@ -397,9 +398,10 @@ def test_what_depends_on_rounding_is_counted_apart(tmp_path, monkeypatch):
     )
     monkeypatch.setitem(DATASETS, "tiny", lambda root, train: tiny)
     name = f"{__name__}:Rounding"
-    made = evaluated(
-        tmp_path, Rounding(), n=None, data="tiny", model=name, model_args={}, attacks=["fgsm"]
-    )
+    with pytest.warns(Doubt, match="nothing to attack"):
+        made = evaluated(
+            tmp_path, Rounding(), n=None, data="tiny", model=name, model_args={}, attacks=["fgsm"]
+        )
     found = verify(made.weights, model=name)
     assert found.holds
     told = {finding.what: finding.found for finding in found.findings}

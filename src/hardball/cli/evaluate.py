@@ -7,7 +7,9 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import Progress
 
+from hardball.evaluation.workers import preload
 from hardball.recipes.measure import measure
+from hardball.recipes.require import Requirement
 from hardball.report.tables import evaluation_table
 
 
@@ -20,12 +22,14 @@ def evaluate(
     n: int | None = None,
     seed: int = 0,
     batch_size: int = 256,
+    processes: int = 1,
     data: str | None = None,
     data_root: Path | None = None,
     split: Literal["test", "train"] = "test",
     model: str | None = None,
     model_args: dict[str, Any] | None = None,
     norm: str | None = None,
+    require: str | None = None,
     device: str = "auto",
 ) -> int:
     """Measure clean and robust accuracy of a run; prints the table and writes evaluation.json.
@@ -40,19 +44,25 @@ def evaluate(
         n: number of test images, from the first; all by default.
         seed: of the attacks' random starts.
         batch_size: images at a time; changes the speed, not the answer.
+        processes: how many work at once, on the CPU; changes the speed, not the answer.
         data: data set, if not the run's own.
         data_root: where the data is, if not where the run had it.
         split: the part of the data.
         model: model of a weights file.
         model_args: its arguments.
         norm: linf, l2, l0 or unbounded; the run's own by default.
+        require: accuracy that must be left at an ε, as EPS:ACC, e.g. 0.4:0.90, or several, e.g.
+            0.3:0.95,0.4:0.9. Exit code 1 if one is missed.
         device: auto, cpu or cuda.
     """
     console = Console()
+    required = [] if require is None else Requirement.parse(require)
 
     def say(line: str) -> None:
         console.print(line, soft_wrap=True, highlight=False)
 
+    if processes > 1:
+        preload()
     try:
         with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
             found = measure(
@@ -63,12 +73,14 @@ def evaluate(
                 n=n,
                 seed=seed,
                 batch_size=batch_size,
+                processes=processes,
                 data=data,
                 data_root=data_root,
                 split=split,
                 model=model,
                 model_args=model_args,
                 norm=norm,
+                require=required,
                 device=device,
                 progress=progress,
                 say=say,
@@ -77,4 +89,6 @@ def evaluate(
         print("hardball: interrupted; the same command continues it", file=sys.stderr)
         return 130
     console.print(evaluation_table(found.evaluation, title=run.name))
-    return 0
+    for requirement in required:
+        say(requirement.told(found.evaluation))
+    return 0 if found.meets else 1

@@ -87,6 +87,8 @@ class Evaluation:
     """[N]: the attack it fell to; "none" if it was wrong already, "" if it stands."""
     witnesses: Tensor
     """[N, C, H, W]: the image that broke the example, else the example itself."""
+    doubts: tuple[str, ...]
+    """Warnings: reasons not to take it at its word (see `evaluation.doubts`)."""
     seconds: float
     """Of work, as in `Score`, with the passes over the clean images."""
 
@@ -140,6 +142,7 @@ class Evaluation:
                 {k: v for k, v in asdict(s).items() if k != "after"} | {"after": s.after.as_json()}
                 for s in self.scores
             ],
+            "warnings": list(self.doubts),
             "attacks": {name: described(attack) for name, attack in self.attacks.items()},
             "seconds": self.seconds,
             "machine": machine.facts(self.witnesses.device),

@@ -4,7 +4,9 @@ Shapes: N examples; images [N, C, H, W], labels [N].
 """
 
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 
 import torch
 from rich.progress import Progress
@@ -15,8 +17,10 @@ from hardball.data import Dataset
 from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation, Score
+from hardball.evaluation.doubts import Doubt, doubts
 from hardball.evaluation.journal import Journal
 from hardball.evaluation.units import Part, Unit
+from hardball.evaluation.workers import Attempts, attempting
 from hardball.losses import correct
 from hardball.modes import evaluating
 from hardball.threats import ThreatModel
@@ -31,6 +35,7 @@ def evaluate(
     eps: Sequence[float] | None = None,
     seed: int = 0,
     batch_size: int = 256,
+    processes: int = 1,
     journal: Journal | None = None,
     progress: Progress | None = None,
     say: Callable[[str], object] = lambda line: None,
@@ -51,39 +56,41 @@ def evaluate(
         eps: the radii to measure at.
         seed: of the random starts.
         batch_size: examples at a time; changes the speed, not the answer.
+        processes: how many work at once, on the CPU; changes the speed, not the answer. With more
+            than one, the model and the attacks must be picklable, and a script that calls this must
+            have its own work behind `if __name__ == "__main__":`.
         journal: keeps what was found: what is in it already is not done again.
         progress: shows how far each attack has come.
         say: told, in one line, how much of this evaluation was done before.
 
     Raises:
         UserError: nothing to measure, no attack, a model that returns no logits [B, classes], a
-            journal of something else.
+            journal of something else, several processes with a model that cannot be sent to them.
     """
-    if not len(data) or not attacks:
-        raise UserError(
-            f"{len(data)} examples and {len(attacks)} attacks; give at least one of each"
-        )
-    count = torch.as_tensor(threat.eps).numel()
-    if not eps and count != 1:
-        raise UserError(f"{count} values of eps; allowed is one number: pass eps=[...] for several")
     started = time.monotonic()
+    plan = _plan(data, threat, attacks, eps)
     journal = journal or Journal()
     journal.check(data, threat.norm, seed)
-    radii = sorted(set(eps)) if eps else [float(threat.eps)]
-    ordered = dict(sorted(attacks.items(), key=lambda item: item[1].cost))
-    plan = [
-        _Stage(name, attack, threat.at(radius))
-        for radius in radii
-        for name, attack in ordered.items()
-    ]
-    with evaluating(model):
+    model = units.accepting(model, data.images.dtype)
+    with evaluating(model), attempting(model, data, batch_size, processes) as attempts:
         logits = units.logits_of(model, data, data.images, batch_size)
         state = _State(data, ~correct(logits, data.labels.cpu()))
+        found = doubts(model, data, logits, batch_size)
+        for line in found:
+            warnings.warn(line, Doubt, stacklevel=2)
         seconds = time.monotonic() - started
         told = _already_done(plan, state, journal)
         if told is not None:
             say(told)
-        search = _Search(model, data, seed, batch_size, journal, progress or Progress(disable=True))
+        search = _Search(
+            data=data,
+            seed=seed,
+            batch_size=batch_size,
+            processes=processes,
+            attempts=attempts,
+            journal=journal,
+            progress=progress or Progress(disable=True),
+        )
         try:
             scores = [search.run(stage, state) for stage in plan]
         finally:
@@ -92,12 +99,13 @@ def evaluate(
         data=data.name,
         norm=threat.norm,
         seed=seed,
-        radii=tuple(radii),
+        radii=tuple(dict.fromkeys(stage.eps for stage in plan)),
         scores=scores,
-        attacks=ordered,
+        attacks={stage.name: stage.attack for stage in plan},
         broken_at=state.broken_at,
         broken_by=tuple(state.broken_by),
         witnesses=state.witnesses,
+        doubts=tuple(found),
         seconds=seconds + sum(score.seconds for score in scores),
     )
 
@@ -121,6 +129,24 @@ class _Stage:
                 found.append(part)
                 seen |= rows
         return found
+
+
+def _plan(
+    data: Dataset, threat: ThreatModel, attacks: Mapping[str, Attack], eps: Sequence[float] | None
+) -> list[_Stage]:
+    """ε ascending, and at each the cheapest attack first."""
+    if not len(data) or not attacks:
+        raise UserError(
+            f"{len(data)} examples and {len(attacks)} attacks; give at least one of each"
+        )
+    count = torch.as_tensor(threat.eps).numel()
+    if not eps and count != 1:
+        raise UserError(f"{count} values of eps; allowed is one number: pass eps=[...] for several")
+    return [
+        _Stage(name, attack, threat.at(radius))
+        for radius in (sorted(set(eps)) if eps else [float(threat.eps)])
+        for name, attack in sorted(attacks.items(), key=lambda item: item[1].cost)
+    ]
 
 
 class _State:
@@ -148,20 +174,17 @@ class _State:
         return len(rows)
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Search:
     """Runs stages, asking the journal first."""
 
-    def __init__(
-        self,
-        model: Classifier,
-        data: Dataset,
-        seed: int,
-        batch_size: int,
-        journal: Journal,
-        progress: Progress,
-    ) -> None:
-        self.model, self.data, self.seed, self.batch_size = model, data, seed, batch_size
-        self.journal, self.progress = journal, progress
+    data: Dataset
+    seed: int
+    batch_size: int
+    processes: int
+    attempts: Attempts
+    journal: Journal
+    progress: Progress
 
     def run(self, stage: _Stage, state: _State) -> Score:
         """One attack at one ε on everything that stands."""
@@ -174,19 +197,10 @@ class _Search:
             left[part.rows] = False
         shown = self.progress.add_task(f"{stage.name} at {stage.threat}", total=len(standing))
         self.progress.advance(shown, len(standing) - int(left.sum()))
-        rows = left.nonzero().squeeze(1)
-        for piece in units.split(rows, stage.attack, self.batch_size):
-            unit = Unit(
-                name=stage.name,
-                attack=stage.attack,
-                threat=stage.threat,
-                rows=piece,
-                seed=self.seed,
-            )
-            part = units.attempt(self.model, self.data, unit, self.batch_size)
+        for part in self.attempts(self._units(stage, left.nonzero().squeeze(1))):
             self.journal.append(stage.key, part.as_record())
             used.append(part)
-            self.progress.advance(shown, len(piece))
+            self.progress.advance(shown, len(part.rows))
         self.journal.flush()
         broken = sum(state.take(part, stage) for part in used)
         return Score(
@@ -200,6 +214,20 @@ class _Search:
             backwards=sum(part.backwards for part in used),
             seconds=sum(part.seconds for part in used),
         )
+
+    def _units(self, stage: _Stage, rows: Tensor) -> list[Unit]:
+        # where processes would stand idle, batches are smaller
+        size = min(self.batch_size, max(1, -(-len(rows) // self.processes)))
+        return [
+            Unit(
+                name=stage.name,
+                attack=stage.attack,
+                threat=stage.threat,
+                rows=piece,
+                seed=self.seed,
+            )
+            for piece in units.split(rows, stage.attack, size)
+        ]
 
 
 def _already_done(plan: Sequence[_Stage], state: _State, journal: Journal) -> str | None:

@@ -11,7 +11,7 @@ from typing import Any
 from zlib import crc32
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardball.attacks import Attack, Classifier
 from hardball.checks import check_logits
@@ -68,6 +68,33 @@ def split(rows: Tensor, attack: Attack, batch_size: int) -> list[Tensor]:
     """
     size = getattr(attack, "chunk", None) or batch_size
     return [part for part in torch.split(rows, size) if len(part)]
+
+
+class InItsType(nn.Module):
+    """A model of another floating type than the images: they are cast for it, gradients pass."""
+
+    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.model, self.dtype = model, dtype
+
+    def forward(self, images: Tensor) -> Tensor:
+        logits: Tensor = self.model(images.to(self.dtype))
+        return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+
+def accepting(model: Classifier, dtype: torch.dtype) -> Classifier:
+    """The model, taking images of `dtype`."""
+    if not isinstance(model, nn.Module):
+        return model
+    own = {p.dtype for p in model.parameters() if p.is_floating_point()}
+    return model if not own or dtype in own else InItsType(model, own.pop())
+
+
+def half_precision(model: Classifier) -> torch.dtype | None:
+    """The half precision type of some of the model's parameters, if any."""
+    parameters = model.parameters() if isinstance(model, nn.Module) else ()
+    halves = (torch.float16, torch.bfloat16)
+    return next((p.dtype for p in parameters if p.dtype in halves), None)
 
 
 def logits_of(model: Classifier, data: Dataset, images: Tensor, batch_size: int) -> Tensor:

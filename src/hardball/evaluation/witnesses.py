@@ -18,7 +18,7 @@ from torch import Tensor
 from hardball.attacks import Classifier
 from hardball.data import Dataset
 from hardball.evaluation.accuracy import CLEAN, Evaluation
-from hardball.evaluation.units import logits_of
+from hardball.evaluation.units import accepting, logits_of
 from hardball.modes import evaluating
 from hardball.storage import digest
 
@@ -51,6 +51,7 @@ def as_safetensors(
     index = found.broken_at.isfinite().nonzero().squeeze(1)
     images = found.witnesses[index.to(found.witnesses.device)]
     labels = data.labels.cpu()[index]
+    model = accepting(model, images.dtype)
     with evaluating(model):
         logits = logits_of(model, data, images, batch_size)
     names = [CLEAN, *dict.fromkeys(name for name in found.broken_by if name not in ("", CLEAN))]

@@ -11,7 +11,13 @@ def evaluation_table(found: Evaluation, title: str = "") -> Table:
     """One row per ε and attack; accuracy after each attack and all before it."""
     table = Table(title=f"{title} on {found.data}, n={found.clean.n}", title_justify="left")
     for column in ("ε", "after attack", "accuracy", "95% interval", "broken"):
-        table.add_column(column, justify="left" if column == "after attack" else "right")
+        named = column == "after attack"
+        table.add_column(
+            column,
+            justify="left" if named else "right",
+            overflow="fold" if named else "ellipsis",
+            no_wrap=not named,
+        )
     low, high = found.clean.interval
     table.add_row("0", "none", f"{found.clean.value:.1%}", f"{low:.1%}–{high:.1%}", "")
     for score in found.scores:

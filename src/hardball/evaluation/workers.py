@@ -1,0 +1,176 @@
+"""Units of an evaluation done here, or in several processes at once: the answers are the same."""
+
+import os
+import pickle
+import signal
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from multiprocessing import get_context, set_forkserver_preload
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
+from typing import Any
+
+import torch
+
+from hardball.attacks import Classifier
+from hardball.data import Dataset
+from hardball.errors import UserError
+from hardball.evaluation import units
+from hardball.evaluation.units import Part, Unit
+
+Attempts = Callable[[Sequence[Unit]], Iterator[Part]]
+"""Does units, in any order; yields what each found as it comes."""
+
+SHOWN = (UserWarning, RuntimeWarning)
+"""Warnings of a worker that are repeated here; the others are for programmers."""
+
+
+def preload() -> None:
+    """Workers of this program will start faster: what they need is imported once for all of them.
+    (Every forkserver process of the program is made so: for a program that is ours.)"""
+    set_forkserver_preload([__name__])
+
+
+@contextmanager
+def attempting(
+    model: Classifier, data: Dataset, batch_size: int, processes: int
+) -> Iterator[Attempts]:
+    """Within this block units can be done.
+
+    Args:
+        model: in the mode it shall be called in.
+        data: the examples the units speak of.
+        batch_size: images at a time.
+        processes: 1 for this one alone; else so many others, started when there are units for them
+            and ended with the block. Each gets the model once, and its share of the processor's cores.
+
+    Raises:
+        UserError: several processes with a model that cannot be sent to them, or that is not on the
+            CPU.
+    """
+    if processes < 1:
+        raise UserError(f"processes={processes}; allowed is 1 or more")
+    if processes == 1:
+        yield lambda work: (units.attempt(model, data, unit, batch_size) for unit in work)
+        return
+    if data.images.device.type != "cpu":
+        raise UserError(
+            f"processes={processes} on {data.images.device}; one process drives a GPU: use "
+            "processes=1, or --device cpu"
+        )
+    payload = _packed((model, data, batch_size))
+    workers: list[_Worker] = []
+
+    def attempts(work: Sequence[Unit]) -> Iterator[Part]:
+        threads = max(1, (os.cpu_count() or 1) // processes)
+        new = [_Worker(threads) for _ in range(len(workers), min(processes, len(work)))]
+        workers.extend(new)
+        for worker in new:  # all of them are starting while the first one listens
+            worker.send(payload)
+        return _shared(work, workers)
+
+    try:
+        yield attempts
+    finally:
+        for worker in workers:
+            worker.end()
+
+
+def _packed(content: object) -> bytes:
+    try:
+        return pickle.dumps(content)
+    except (pickle.PicklingError, AttributeError, TypeError) as error:
+        raise UserError(
+            f"a model or an attack that cannot be sent to another process ({error}); define its class "
+            "at the top of a module, or use processes=1"
+        ) from error
+
+
+class _Worker:
+    """A process that does one unit at a time.
+
+    Everything goes through its pipe as plain bytes: shared memory, which torch would use for
+    tensors, is scarce in containers.
+    """
+
+    def __init__(self, threads: int) -> None:
+        # as fresh a process as "spawn" makes, but libraries may be imported once for all of them
+        context = get_context("forkserver")
+        self.pipe, theirs = context.Pipe()
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, threads))
+        self.process.start()
+        theirs.close()
+
+    def begin(self, unit: Unit) -> None:
+        self.send(_packed(unit))
+
+    def send(self, content: bytes) -> None:
+        with suppress(BrokenPipeError):  # it has ended: `result` says so
+            self.pipe.send_bytes(content)
+
+    def result(self) -> Part:
+        """What it found.
+
+        Raises:
+            UserError: it has ended; or what the unit raised there.
+        """
+        try:
+            found, noted = pickle.loads(self.pipe.recv_bytes())
+        except (EOFError, ConnectionResetError) as error:
+            self.process.join()
+            raise UserError(
+                f"a process of the evaluation ended with code {self.process.exitcode}, perhaps for "
+                "want of memory; use fewer processes or a smaller batch size: what was found is kept"
+            ) from error
+        for message in noted:
+            warnings.warn(message, stacklevel=2)
+        if isinstance(found, Exception):
+            raise found
+        assert isinstance(found, Part)
+        return found
+
+    def end(self) -> None:
+        self.process.terminate()
+        self.process.join()
+        self.pipe.close()
+
+
+def _shared(work: Sequence[Unit], workers: Sequence[_Worker]) -> Iterator[Part]:
+    """Each worker gets the next unit when it has done one."""
+    left = list(reversed(work))
+    busy: dict[Any, _Worker] = {}
+    for worker in workers[: len(left)]:
+        worker.begin(left.pop())
+        busy[worker.pipe] = worker
+    while busy:
+        for pipe in wait(list(busy)):
+            worker = busy.pop(pipe)
+            found = worker.result()
+            if left:
+                worker.begin(left.pop())
+                busy[pipe] = worker
+            yield found
+
+
+def _serve(pipe: "Connection[Any, Any]", threads: int) -> None:
+    """A worker's life: units until the pipe is closed, also by the other's sudden death."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this
+    torch.set_num_threads(threads)
+    with suppress(EOFError, BrokenPipeError):
+        model, data, batch_size = pickle.loads(pipe.recv_bytes())
+        while True:
+            unit = pickle.loads(pipe.recv_bytes())
+            found: Part | Exception
+            with warnings.catch_warnings(record=True) as noted:
+                try:
+                    found = units.attempt(model, data, unit, batch_size)
+                except UserError as error:
+                    found = error
+                except Exception:
+                    found = RuntimeError(
+                        f"in a process of the evaluation:\n{traceback.format_exc()}"
+                    )
+            shown = [str(note.message) for note in noted if issubclass(note.category, SHOWN)]
+            pipe.send_bytes(pickle.dumps((found, shown)))
