@@ -22,9 +22,9 @@ each_threat = pytest.mark.parametrize("threat", THREATS, ids=str)
 each_kind = pytest.mark.parametrize("kind", KINDS)
 SIDE = 12
 LIMITS = {
-    "zoo": {"iterations": 25, "weight": 1e3},
-    "hopskipjump": {"iterations": 4},
-    "square": {"iterations": 60},
+    "zoo": {"iterations": 15, "weight": 1e3},
+    "hopskipjump": {"iterations": 3},
+    "square": {"iterations": 40},
 }
 
 
@@ -65,7 +65,7 @@ def check(found, model, images, labels, threat):
 
 @each_kind
 @each_threat
-@pytest.mark.parametrize("classes", [2, 3, 4, 10])
+@pytest.mark.parametrize("classes", [2, 3, 10])
 def test_promises_hold_and_the_seed_decides(kind, threat, classes):
     model, images, labels = problem(classes, seed=classes)
     sources = generators(1, range(len(images)))

@@ -1,7 +1,18 @@
 """hardball: training and honestly measuring classifiers under large adversarial perturbations."""
 
 from hardball._version import __version__
-from hardball.attacks import PGD, AttackResult, Targeted, fgsm
+from hardball.attacks import (
+    PGD,
+    AttackResult,
+    AutoAttackPart,
+    BruteForce,
+    Distortion,
+    Library,
+    Targeted,
+    Transfer,
+    fgsm,
+    minimum_distortion,
+)
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
 from hardball.evaluation import Evaluation, evaluate, protocols
@@ -15,16 +26,21 @@ __all__ = [
     "L2",
     "PGD",
     "AttackResult",
+    "AutoAttackPart",
+    "BruteForce",
     "Constant",
     "Dataset",
+    "Distortion",
     "Evaluation",
     "Iterative",
     "LInf",
+    "Library",
     "Normalize",
     "Run",
     "Settings",
     "Targeted",
     "ThreatModel",
+    "Transfer",
     "Unbounded",
     "UserError",
     "__version__",
@@ -34,5 +50,6 @@ __all__ = [
     "fit",
     "load_dataset",
     "load_run",
+    "minimum_distortion",
     "protocols",
 ]
