@@ -1,0 +1,98 @@
+"""Checks 8 and 10 to 12: attacks that see the model's answers alone, or another model's gradients.
+
+An attack that knows less should not find more. An image counts when one of these breaks it and no
+attack that climbs the model's own gradient did, in the evaluation or in the checks before.
+"""
+
+from dataclasses import replace
+
+from hardball.attacks import PGD, Attack, BruteForce, Library, Transfer
+from hardball.evaluation.checks.bench import Bench, NotApplicable, Origin
+from hardball.evaluation.checks.check import Finding, counted
+from hardball.evaluation.verdict import MASKED_POINTS, MASKED_SHARE, masked_beyond
+
+PAPER_SAMPLES, PAPER_IMAGES = 10**8, 128
+
+
+def unseen(bench: Bench, name: str, attack: Attack, count: int, **more: float) -> Finding:
+    """How many of the first `count` images the attack breaks and no gradient attack did."""
+    rows = bench.images_claimed(count)
+    tried = bench.attempt(name, attack, rows)
+    beyond_claim = int(tried.fallen.sum())
+    new = tried.fallen & ~bench.climbed[rows]
+    finding = counted(
+        int(new.sum()),
+        len(bench.first(count)),
+        forwards=tried.forwards,
+        backwards=tried.backwards,
+        beside={
+            "beyond_claim": beyond_claim,
+            "attacked": len(rows),
+            "seconds": tried.seconds,
+            **more,
+        },
+    )
+    return replace(finding, found=f"{finding.found} ({beyond_claim})")
+
+
+def brute_force(bench: Bench) -> Finding:
+    """Random ±ε in every pixel; and how long the paper's number of samples would take."""
+    budget = bench.budget
+    attack = BruteForce(samples=budget.samples, corners=bench.threat.norm != "l0")
+    found = unseen(bench, "brute-force", attack, budget.sample_images, samples=budget.samples)
+    measured = found.measured
+    speed = found.forwards / measured["seconds"] if measured["seconds"] else 0.0
+    more = {"run": float(found.forwards), "per_second": speed}
+    if speed:
+        more["hours_for_the_papers"] = PAPER_SAMPLES * PAPER_IMAGES / speed / 3600
+    return replace(found, measured=measured | more)
+
+
+def zoo(bench: Bench) -> Finding:
+    """Finite differences of the logits."""
+    budget = bench.budget
+    attack = Library(kind="zoo", iterations=budget.zoo_iterations, weight=1e3)
+    return unseen(bench, "zoo", attack, budget.zoo_images)
+
+
+def decisions(bench: Bench) -> Finding:
+    """HopSkipJump, which sees the predicted class and nothing else."""
+    if bench.threat.norm == "l0":
+        raise NotApplicable("HopSkipJump knows linf, l2 and unbounded, not l0")
+    attack = Library(kind="hopskipjump", queries=bench.budget.hop_queries)
+    return unseen(bench, "hopskipjump", attack, bench.budget.hop_images)
+
+
+def transfer(bench: Bench) -> Finding:
+    """Examples made on another network."""
+    if bench.source is None:
+        raise NotApplicable("no --source to transfer from")
+    return _transferred(bench, "transfer", bench.source)
+
+
+def semi_black_box(bench: Bench) -> Finding:
+    """Examples made on the network whose weights this one started from."""
+    if bench.origin is None:
+        raise NotApplicable("this network was trained from random weights")
+    return _transferred(bench, "transfer-origin", bench.origin)
+
+
+def _transferred(bench: Bench, name: str, source: Origin) -> Finding:
+    attack = Transfer(
+        source=source.network(), attack=PGD(steps=bench.budget.transfer_steps, keep="last")
+    )
+    return unseen(bench, name, attack, bench.budget.images)
+
+
+def black_box_wins(bench: Bench) -> Finding:
+    """All images that some black box breaks and no gradient attack did, the evaluation's included."""
+    missed = int((bench.blind & ~bench.climbed & ~bench.claimed).sum())
+    n = len(bench.data)
+    claimed = bench.accuracy(bench.claimed).value
+    limit = masked_beyond(claimed)
+    found = counted(missed, n, limit, beside={"claimed": claimed})
+    rule = (
+        f" ({MASKED_POINTS:.0%} of all images or {MASKED_SHARE:.0%} of those that the claim leaves, "
+        "whichever is less)"
+    )
+    return replace(found, threshold=limit.words(n) + rule)

@@ -1,0 +1,282 @@
+"""Detectors of masking beyond the paper's list: looks at the model itself, not at one more attack.
+
+Shapes: R images, K classes, P random points; images [R, C, H, W], logits [R, K], gradients like images.
+"""
+
+import math
+from dataclasses import replace
+
+import torch
+from torch import Tensor
+
+from hardball.attacks import PGD
+from hardball.attacks.result import untouched
+from hardball.checks import check_logits
+from hardball.errors import UserError
+from hardball.evaluation.checks.bench import Bench
+from hardball.evaluation.checks.check import FEW, Finding, Limit, counted
+from hardball.evaluation.verdict import MASKED_POINTS, masked_beyond
+from hardball.losses import LOSSES, cross_entropy, margin
+from hardball.seeding import derive, generators
+from hardball.threats import per_example, uniform
+
+SOME = Limit(0.05)
+"""Five images of a hundred: odd ones exist in every data set."""
+
+LOST = 0.5
+"""Share of a gradient's coordinates that underflow before the gradient counts as vanished."""
+
+NOISE = 1e-4
+"""Of the largest logit: differences of two passes that rounding on any device stays well below."""
+
+PROBABILITY = 1e-3
+"""How far the rows' sums may be from 1 in half precision."""
+
+CHANGE = 1e-3
+"""How much a finite difference should change the logits, as a part of the largest: far above
+rounding, far below the distance to the network's next kinks."""
+
+ROUNDING = 50.0
+"""The same in units of the logits' type's rounding, at least: matters in half precision."""
+
+PULL = 0.05
+"""How far a point is drawn from its place towards uniform noise: many pixels lie exactly on the box, and
+equal neighbours are a kink of every max-pool."""
+
+DISAGREES = 0.5
+"""Relative difference between slope and finite difference at which they contradict each other."""
+
+PATH = 10
+"""Points between an image and the end of its FGSM step."""
+
+RISING_STEPS = 20
+
+HALF = Limit(0.5)
+"""Of what the claim leaves."""
+
+
+# --- the gradient
+
+
+def slopes(bench: Bench, rows: Tensor, points: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+    """(loss [R], its gradient [R, ...]) of `points`, which belong to the examples `rows`.
+
+    Raises:
+        UserError: the model has no gradient.
+    """
+    labels = bench.tensors(rows)[1]
+    losses, gradients = [], []
+    for part in torch.split(torch.arange(len(rows)), bench.batch_size):
+        with untouched(bench.model), torch.enable_grad():
+            point = points[part].detach().requires_grad_(True)
+            value = LOSSES[loss](check_logits(bench.model(point), len(point)), labels[part])
+            if not value.requires_grad:
+                raise UserError("no gradient flows from the model's logits to its images")
+            (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+        losses.append(value.detach())
+        gradients.append(torch.zeros_like(point) if gradient is None else gradient)
+    return torch.cat(losses), torch.cat(gradients)
+
+
+def starts(bench: Bench, rows: Tensor) -> Tensor:
+    """A random start for each example."""
+    images, _ = bench.tensors(rows)
+    return bench.threat.sample(images, generators(bench.seed, rows.tolist(), 1))
+
+
+def vanishing_gradients(bench: Bench) -> Finding:
+    """The loss's gradient is zero, or most of it underflows, at the image or at a random start.
+
+    "Most" has the scale of the network: a coordinate has underflowed when the cross entropy's gradient
+    is 0 there (or subnormal) and the margin's is not; and where the margin's own gradient is 0
+    everywhere, nothing is left to climb.
+    """
+    rows = bench.images_right(bench.budget.images)
+    vanished = torch.zeros(len(rows), dtype=torch.bool)
+    for points in (bench.tensors(rows)[0], starts(bench, rows)):
+        _, gradient = slopes(bench, rows, points, "cross_entropy")
+        _, scale = slopes(bench, rows, points, "margin")
+        vanished |= _vanished(gradient, scale).cpu()
+    cost = 4 * len(rows)
+    return counted(int(vanished.sum()), len(rows), SOME, forwards=cost, backwards=cost)
+
+
+def _vanished(gradient: Tensor, scale: Tensor) -> Tensor:
+    tiny = torch.finfo(gradient.dtype).tiny
+    there = scale.flatten(1) != 0
+    lost = there & (gradient.flatten(1).abs() < tiny)
+    return lost.sum(dim=1) >= LOST * there.sum(dim=1)
+
+
+def disagreement(bench: Bench) -> Finding:
+    """The margin's finite difference along its gradient's sign contradicts the gradient: the output is
+    a staircase, or the gradient is not the function's.
+
+    Measured near a random start, over a distance that should change the logits by a thousandth.
+    """
+    rows = bench.images_right(bench.budget.images)
+    points = starts(bench, rows)
+    noise = uniform(points, generators(bench.seed, rows.tolist(), 2))
+    points = (1 - PULL) * points + PULL * noise
+    _, gradient = slopes(bench, rows, points, "margin")
+    logits = _logits(bench, points)
+    slope = gradient.double().abs().flatten(1).sum(dim=1)
+    change = max(CHANGE, ROUNDING * torch.finfo(logits.dtype).eps)
+    wanted = change * logits.double().abs().amax(dim=1)
+    # no step is longer than half the box, however small the slope
+    size = wanted / torch.maximum(slope, wanted).clamp(min=1e-300) / 2
+    step = per_example(size, points).to(points) * gradient.sign()
+    labels = bench.tensors(rows)[1]
+    ahead = margin(_logits(bench, points + step), labels).double()
+    behind = margin(_logits(bench, points - step), labels).double()
+    expected, found = 2 * size * slope, ahead - behind
+    agree = (found - expected).abs() <= DISAGREES * torch.maximum(found.abs(), expected)
+    count, n = int((~agree).sum()), len(rows)
+    return counted(count, n, SOME, forwards=4 * n, backwards=n)
+
+
+def _logits(bench: Bench, images: Tensor) -> Tensor:
+    with torch.no_grad(), untouched(bench.model):
+        parts = [
+            check_logits(bench.model(part), len(part))
+            for part in torch.split(images, bench.batch_size)
+        ]
+    return torch.cat(parts)
+
+
+# --- the outputs
+
+
+def saturated_outputs(bench: Bench) -> Finding:
+    """Outputs that blind the cross entropy: probabilities instead of logits, or logits so far apart that
+    every other class's probability underflows (a gap of 87 in float32), and its gradient with it."""
+    rows = bench.images_right(bench.budget.images)
+    images, labels = bench.tensors(rows)
+    logits = _logits(bench, images)
+    wide = logits.double()
+    sums = bool(((wide.sum(dim=1) - 1).abs() < PROBABILITY).all()) and bool((wide >= 0).all())
+    gap = -margin(wide, labels)
+    far = gap > -math.log(torch.finfo(logits.dtype).tiny)
+    zero = cross_entropy(logits, labels) == 0
+    count = len(rows) if sums else int(far.sum())
+    return counted(
+        count,
+        len(rows),
+        SOME,
+        forwards=len(rows),
+        beside={
+            "probabilities": float(sums),
+            "median_gap": float(gap.median()),
+            "largest_gap": float(gap.max()),
+            "loss_exactly_zero": int(zero.sum()),
+        },
+    )
+
+
+def stochastic_outputs(bench: Bench) -> Finding:
+    """Two passes over the same images differ."""
+    rows = bench.first(bench.budget.images)
+    images, _ = bench.tensors(rows)
+    passes = []
+    for turn in range(2):
+        with torch.random.fork_rng():
+            torch.manual_seed(derive(bench.seed, turn))
+            passes.append(_logits(bench, images).double())
+    one, other = passes
+    scale = one.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
+    # two NaN are the same answer
+    change = torch.where(one.isnan() & other.isnan(), 0.0, (one - other).abs() / scale)
+    differ = ((change > NOISE) | change.isnan()).any(dim=1)
+    count = int(differ.sum())
+    largest = float(change.nan_to_num(1.0).max())
+    return Finding(
+        passed=count == 0,
+        measured={"count": count, "images": len(rows), "largest": largest},
+        found=f"{count} of {len(rows)}",
+        limit="0",
+        threshold=f"no logit changes by more than {NOISE:g} of the largest",
+        forwards=2 * len(rows),
+    )
+
+
+# --- the search
+
+
+def loss_rises(bench: Bench) -> Finding:
+    """The margin at the end of a PGD search, against its start, the image."""
+    rows = bench.images_right(bench.budget.images)
+    images, labels = bench.tensors(rows)
+    climb = PGD(steps=RISING_STEPS, random_start=False, keep="last")
+    found = climb(bench.model, images, labels, bench.threat)
+    before = margin(_logits(bench, images), labels)
+    after = margin(_logits(bench, found.examples), labels)
+    flat = int((~(after > before)).sum())
+    forwards = found.forwards + 2 * len(rows)
+    return counted(flat, len(rows), SOME, forwards=forwards, backwards=found.backwards)
+
+
+def turns_back(bench: Bench) -> Finding:
+    """An image is misclassified on the way of its FGSM step and right again at the end: the
+    boundary was bent around the one point that training attacked (catastrophic overfitting; Kim et
+    al. 2021, "Understanding catastrophic overfitting")."""
+    rows = bench.images_right(bench.budget.images)
+    images, labels = bench.tensors(rows)
+    _, gradient = slopes(bench, rows, images, "cross_entropy")
+    step = bench.threat.radius(images) * bench.threat.steepest(gradient)
+    on_the_way = torch.zeros(len(rows), dtype=torch.bool, device=images.device)
+    for k in range(1, PATH + 1):
+        point = bench.threat.project(images + step * (k / PATH), images)
+        wrong = ~(margin(_logits(bench, point), labels) < 0)
+        if k < PATH:
+            on_the_way |= wrong
+    back = int((on_the_way & ~wrong).sum())
+    n = len(rows)
+    return counted(back, n, FEW, forwards=(PATH + 1) * n, backwards=n)
+
+
+def step_size(bench: Bench) -> Finding:
+    """The claim's attack with steps four times larger, and with four times as many a quarter the size,
+    breaks no more than it does."""
+    budget, claim = bench.budget, bench.claim
+    steps = claim.steps or 200
+    size = claim.step_size or 2.5 * bench.eps / steps
+    rows, n = bench.images_claimed(budget.restart_images), len(bench.first(budget.restart_images))
+    ways = {
+        "larger": replace(claim, steps=steps, step_size=4 * size),
+        "smaller": replace(claim, steps=4 * steps, step_size=size / 4),
+    }
+    tried = [
+        bench.attempt(f"{bench.claim_name}-{name}-steps", attack, rows)
+        for name, attack in ways.items()
+    ]
+    counts = {name: int(one.fallen.sum()) for name, one in zip(ways, tried, strict=True)}
+    limit = masked_beyond(len(rows) / n)
+    return counted(
+        max(counts.values()),
+        n,
+        limit,
+        forwards=sum(one.forwards for one in tried),
+        backwards=sum(one.backwards for one in tried),
+        beside=counts,
+    )
+
+
+# --- all attacks together
+
+
+def claim_falls(bench: Bench) -> Finding:
+    """Stronger attacks of any kind break more than half of what the claim leaves, and that is more
+    than ten points of accuracy: the claim was the attack's blindness, not the model's strength."""
+    if bench.claim_name is None:
+        raise UserError("nothing is claimed: no PGD could run")
+    broken = bench.evaluation.broken_at <= bench.eps
+    fell, stood = int((broken & ~bench.claimed).sum()), int((~bench.claimed).sum())
+    n = len(bench.data)
+    passed = not (HALF.exceeded(fell, stood) and Limit(MASKED_POINTS).exceeded(fell, n))
+    return Finding(
+        passed=passed,
+        measured={"count": fell, "images": stood},
+        found=f"{fell} of {stood}",
+        limit=f"<{max(HALF.first(stood), Limit(MASKED_POINTS).first(n))}",
+        threshold=f"{HALF.words(stood)}; or {Limit(MASKED_POINTS).words(n)}",
+    )

@@ -1,0 +1,70 @@
+"""Check 9: how far must each image move?"""
+
+import math
+
+from torch import Tensor
+
+from hardball.attacks import PGD, Classifier, minimum_distortion
+from hardball.attacks.distortion import Distortion
+from hardball.evaluation.checks.bench import Bench, NotApplicable
+from hardball.evaluation.checks.check import Finding
+from hardball.modes import evaluating
+from hardball.seeding import generators
+
+PARTS = 100
+"""The bracket's final width is this part of ε."""
+
+REACH = 4.0
+"""Times ε: how far is looked, where the norm has no largest radius."""
+
+NAME = "minimum-distortion"
+
+
+def smallest_distortion(bench: Bench) -> Finding:
+    """The median of the smallest distortions, and the one that breaks every image, against the base's.
+
+    Each is an upper bound by bisection over one attack, the same for both networks.
+    """
+    if bench.base is None:
+        raise NotApplicable("no --base to compare with")
+    base = bench.base.network()
+    if bench.threat.norm == "unbounded":
+        raise NotApplicable("the norm unbounded has a single radius")
+    rows = bench.first(bench.budget.distortion_images)
+    ours, theirs = (_measured(bench, model, rows) for model in (bench.model, base))
+    broken = ours.radius <= bench.eps
+    bench.note(NAME, rows[broken], ours.witnesses[broken].cpu(), ours.radius[broken], True)
+    passed = ours.median > theirs.median and ours.largest > theirs.largest
+    sizes = {
+        "median": ours.median,
+        "largest": ours.largest,
+        "median_of_base": theirs.median,
+        "largest_of_base": theirs.largest,
+    }
+    return Finding(
+        passed=passed,
+        measured={"images": len(rows)} | {k: v for k, v in sizes.items() if math.isfinite(v)},
+        found=f"{ours.median:.3g}, all {ours.largest:.3g}",
+        limit=f">{theirs.median:.3g}, {theirs.largest:.3g}",
+        threshold=f"the median and the largest of {len(rows)} images exceed the base's",
+        forwards=ours.forwards + theirs.forwards,
+        backwards=ours.backwards + theirs.backwards,
+    )
+
+
+def _measured(bench: Bench, model: Classifier, rows: Tensor) -> Distortion:
+    images, labels = bench.tensors(rows)
+    _, high = bench.threat.geometry.radii
+    whole = bench.threat.norm == "l0"
+    with evaluating(model):
+        return minimum_distortion(
+            model,
+            images,
+            labels,
+            bench.threat.norm,
+            attack=PGD(steps=bench.budget.distortion_steps),
+            upper=high if math.isfinite(high) else REACH * bench.eps,
+            tolerance=1.0 if whole else bench.eps / PARTS,
+            generator=generators(bench.seed, rows.tolist(), 5),
+            batch_size=bench.batch_size,
+        )
