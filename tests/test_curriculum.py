@@ -28,6 +28,7 @@ def ramps(draw: st.DrawFn) -> Iterative:
         shape=shape,
         per=draw(st.sampled_from(["epoch", "step"])),
         hold=draw(st.integers(0, 3)),
+        beyond=draw(st.just(0.0) | st.floats(0.0, 0.1)),
         **draw(lengths | increments if shape == "linear" else lengths),
     )
 
@@ -42,21 +43,21 @@ def test_a_ramp_rises_from_start_to_target_and_holds_it(ramp: Iterative) -> None
     eps = [ramp.eps_at(*position) for position in positions(ramp)]
     assert eps == sorted(eps)
     assert ramp.start <= eps[0] + 1e-12
-    assert eps[-1] == ramp.target
+    assert eps[-1] == ramp.largest
     held = [ramp.eps_at(e, f) for e, f in positions(ramp) if e >= ramp.ramp_length]
-    assert held == [ramp.target] * len(held)
+    assert held == [ramp.largest] * len(held)
 
 
 @given(ramps())
 def test_the_last_ramp_epoch_has_the_full_eps_and_none_before_it(ramp: Iterative) -> None:
     last = ramp.ramp_length - 1
-    assert ramp.eps_at(last, 1.0) == ramp.target
+    assert ramp.eps_at(last, 1.0) == ramp.largest
     if ramp.per == "epoch":
-        assert ramp.eps_at(last, 0.01) == ramp.target
+        assert ramp.eps_at(last, 0.01) == ramp.largest
     if last:
         # not reached sooner, but for what rounding at 12 digits brings
-        assert ramp.eps_at(last - 1, 1.0) < ramp.target or math.isclose(
-            ramp.eps_at(last - 1, 1.0), ramp.target, rel_tol=1e-7
+        assert ramp.eps_at(last - 1, 1.0) < ramp.largest or math.isclose(
+            ramp.eps_at(last - 1, 1.0), ramp.largest, rel_tol=1e-7
         )
 
 
@@ -98,6 +99,13 @@ def test_an_increment_that_does_not_divide_the_target() -> None:
     assert [per_step.eps_at(3, f) for f in (0.25, 0.5, 1.0)] == [0.0975, 0.1, 0.1]
 
 
+def test_a_ramp_may_end_beyond_its_target() -> None:
+    ramp = Iterative(0.4, ramp_epochs=7, hold=1, beyond=0.02)
+    assert ramp.target == 0.4
+    assert [ramp.eps_at(e) for e in (0, 5, 6, 7)] == [0.06, 0.36, 0.42, 0.42]
+    assert Iterative(0.4, increment=0.01, beyond=0.02).total_epochs == 42
+
+
 @given(radii, st.integers(2, 50))
 def test_an_exponential_ramp_grows_by_equal_factors(target: float, epochs: int) -> None:
     ramp = Iterative(target, start=target / 100, ramp_epochs=epochs, shape="exponential")
@@ -109,7 +117,7 @@ def test_an_exponential_ramp_grows_by_equal_factors(target: float, epochs: int) 
 @given(radii, st.integers(1, 100), st.integers(0, 120), st.floats(0.01, 1))
 def test_a_constant_is_constant(eps: float, epochs: int, epoch: int, fraction: float) -> None:
     curriculum = Constant(eps, epochs)
-    assert curriculum.eps_at(epoch, fraction) == curriculum.target == eps
+    assert curriculum.eps_at(epoch, fraction) == curriculum.target == curriculum.largest == eps
     assert (curriculum.total_epochs, curriculum.may_stop) == (epochs, False)
 
 
@@ -124,7 +132,8 @@ def test_lasting_changes_the_number_of_epochs_and_no_end(
         assume(False)
         return
     assert longer.total_epochs == epochs
-    assert longer.target == longer.eps_at(epochs - 1) == curriculum.target
+    assert longer.largest == longer.eps_at(epochs - 1) == curriculum.largest
+    assert longer.target == curriculum.target
 
 
 BAD: dict[str, tuple[Callable[[], object], str]] = {
@@ -144,6 +153,7 @@ BAD: dict[str, tuple[Callable[[], object], str]] = {
     "zero increment": (lambda: Iterative(0.1, increment=0), "increment=0; allowed is above 0"),
     "huge increment": (lambda: Iterative(0.1, increment=0.2), "up to eps=0.1"),
     "no ramp": (lambda: Iterative(0.1, ramp_epochs=0), "ramp_epochs=0; allowed is 1 or more"),
+    "negative beyond": (lambda: Iterative(0.1, beyond=-1), "beyond=-1; allowed"),
     "negative hold": (lambda: Iterative(0.1, hold=-1), "hold=-1; allowed is 0 or more"),
     "exponential from 0": (lambda: Iterative(0.1, shape="exponential"), "needs start > 0"),
     "exponential increment": (

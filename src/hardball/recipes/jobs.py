@@ -58,6 +58,9 @@ class Job:
     """Raise ε each epoch or each step (iterative)."""
     may_stop: bool = True
     """Stop at a sudden increase of the adversarial loss, with the last good weights (iterative)."""
+    beyond: float = 0.0
+    """Let the ramp end this far above ε: few steps of an attack reach less far than many
+    (iterative)."""
     out: Path | None = None
     """Folder of the run; by default runs/ and a name made of the settings."""
 
@@ -84,6 +87,7 @@ class Job:
             shape=self.shape,
             per=self.per,
             may_stop=self.may_stop,
+            beyond=self.beyond,
         )
         return ramp if self.epochs is None else ramp.lasting(self.epochs)
 
@@ -110,7 +114,7 @@ def train(
         UserError: see `fit`, `load_dataset`, `models.build` and `storage.load_weights`.
     """
     schedule = job.schedule()
-    settings.check_target(schedule.target)
+    settings.check_target(schedule.largest)
     out = job.out or _default_folder(job, settings, origin)
     RunFolder(out).refuse_if_taken()
     data = load_dataset(job.data, job.data_root, "train")
@@ -224,6 +228,6 @@ def _default_folder(job: Job, settings: Settings, origin: Path | None) -> Path:
     return Path("runs") / f"{prefix}-{job.eps:.4g}-seed{settings.seed}"
 
 
-RAMP_FIELDS = ("increment", "ramp_epochs", "hold", "start", "shape", "per", "may_stop")
+RAMP_FIELDS = ("increment", "ramp_epochs", "hold", "start", "shape", "per", "may_stop", "beyond")
 JOB_FIELDS = tuple(f.name for f in fields(Job))
 SETTINGS_FIELDS = tuple(f.name for f in fields(Settings))

@@ -16,7 +16,12 @@ class Curriculum(Protocol):
 
     @property
     def target(self) -> float:
-        """The largest ε."""
+        """The ε asked for."""
+        ...
+
+    @property
+    def largest(self) -> float:
+        """The largest ε trained at: the target, or a little more."""
         ...
 
     @property
@@ -51,6 +56,10 @@ class Constant:
         return self.eps
 
     @property
+    def largest(self) -> float:
+        return self.eps
+
+    @property
     def total_epochs(self) -> int:
         return self.epochs
 
@@ -67,7 +76,7 @@ class Constant:
 
 @dataclass(frozen=True)
 class Iterative:
-    """Iterative adversarial training: ε grows from `start` to `target`, then holds.
+    """Iterative adversarial training: ε grows from `start` to `target` (and `beyond`), then holds.
 
     Give `increment` (the paper: 0.01 per epoch) or `ramp_epochs`; with neither, the ramp takes 40
     epochs. The full ε is reached in the last ramp epoch, also if the increment does not divide it.
@@ -88,10 +97,13 @@ class Iterative:
     """How often ε moves."""
     may_stop: bool = True
     """Stop at a sudden increase of the adversarial loss."""
+    beyond: float = 0.0
+    """Let the ramp end this far above `target`: few steps of an attack reach less far than many."""
 
     def __post_init__(self) -> None:
         _check_eps("eps", self.target)
         _check_eps("start", self.start)
+        _check_eps("beyond", self.beyond)
         _check_epochs("hold", self.hold, least=0)
         if self.shape not in ("linear", "exponential"):
             raise unknown("ramp shape", self.shape, ("linear", "exponential"))
@@ -106,9 +118,9 @@ class Iterative:
                 f"increment={self.increment:g} and ramp_epochs={self.ramp_epochs}; "
                 "give only one of them"
             )
-        if self.increment is not None and not 0 < self.increment <= self.target:
+        if self.increment is not None and not 0 < self.increment <= self.largest:
             raise UserError(
-                f"increment={self.increment:g}; allowed is above 0 and up to eps={self.target:g}"
+                f"increment={self.increment:g}; allowed is above 0 and up to eps={self.largest:g}"
             )
         if self.ramp_epochs is not None:
             _check_epochs("ramp_epochs", self.ramp_epochs, least=1)
@@ -119,11 +131,17 @@ class Iterative:
             )
 
     @property
+    def largest(self) -> float:
+        # rounded: 0.42, not 0.42000000000000004
+        end = round(self.target + self.beyond, 12) if self.beyond else self.target
+        return max(self.target, end)
+
+    @property
     def ramp_length(self) -> int:
         """Epochs of the ramp."""
         if self.increment is not None:
             # rounded first: 0.4/0.01 is 40.000000000000000x
-            return math.ceil(round((self.target - self.start) / self.increment, 9))
+            return math.ceil(round((self.largest - self.start) / self.increment, 9))
         return 40 if self.ramp_epochs is None else self.ramp_epochs
 
     @property
@@ -133,16 +151,16 @@ class Iterative:
     def eps_at(self, epoch: int, fraction: float = 1.0) -> float:
         done = epoch + (fraction if self.per == "step" else 1.0)
         if done >= self.ramp_length:
-            return self.target
+            return self.largest
         share = done / self.ramp_length
         if self.increment is not None:
             eps = self.start + self.increment * done
         elif self.shape == "exponential":
-            eps = self.start * (self.target / self.start) ** share
+            eps = self.start * (self.largest / self.start) ** share
         else:
-            eps = self.start + (self.target - self.start) * share
+            eps = self.start + (self.largest - self.start) * share
         # 0.07, not 0.07000000000000001: ε is shown, stored and compared
-        return min(self.target, round(eps, 12))
+        return min(self.largest, round(eps, 12))
 
     def lasting(self, epochs: int) -> Self:
         if self.increment is None and self.ramp_epochs is None:

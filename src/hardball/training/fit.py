@@ -82,7 +82,7 @@ def fit(
     """
     settings = settings or Settings()
     curriculum = curriculum if epochs is None else curriculum.lasting(epochs)
-    settings.check_target(curriculum.target)
+    settings.check_target(curriculum.largest)
     if validation is None:
         held = settings.validation or max(1, min(1000, len(data) // 10))
         data, validation = split_validation(data, held, settings.seed)
