@@ -14,6 +14,7 @@ from torch import Tensor
 
 from hardball.attacks import Attack, Classifier
 from hardball.data import Dataset
+from hardball.engine import fast
 from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation, Score
@@ -72,7 +73,11 @@ def evaluate(
     journal = journal or Journal()
     journal.check(data, threat.norm, seed)
     model = units.accepting(model, data.images.dtype)
-    with evaluating(model), attempting(model, data, batch_size, processes) as attempts:
+    with (
+        fast(model),
+        evaluating(model),
+        attempting(model, data, batch_size, processes) as attempts,
+    ):
         logits = units.logits_of(model, data, data.images, batch_size)
         state = _State(data, ~correct(logits, data.labels.cpu()))
         found = doubts(model, data, logits, batch_size)
