@@ -1,6 +1,7 @@
 """Tables for the terminal, at 80 columns."""
 
 from collections.abc import Sequence
+from typing import Any
 
 from rich.table import Table
 
@@ -39,4 +40,29 @@ def findings_table(rows: Sequence[tuple[str, str, bool]], title: str = "") -> Ta
         table.add_column(column, overflow="fold")
     for what, found, holds in rows:
         table.add_row(what, found, "yes" if holds else "NO", style=None if holds else "bold red")
+    return table
+
+
+def limit_table(found: dict[str, Any]) -> Table:
+    """Conflicts and forced error by ε, from a result of `recipes.limit.largest_eps`."""
+    closest = found["closest_pair"]
+    table = Table(
+        title=f"{found['data']} {found['part']}, {found['images']} images, {found['norm']}: images "
+        f"{closest['first']} and {closest['second']} of classes {closest['labels'][0]} and "
+        f"{closest['labels'][1]} are closest, {closest['distance']:.4g} apart; any ε below "
+        f"{closest['distance'] / 2:.4g} forces no error",
+        title_justify="left",
+    )
+    for column in ("ε", "conflicts", "least forced error", "images", "proof"):
+        table.add_column(column, justify="left" if column == "proof" else "right")
+    for point in found["curve"]:
+        low, high = point["error"]
+        least, most = point["wrong"]
+        table.add_row(
+            f"{point['eps']:.4g}",
+            f"{point['conflicts']:,}",
+            f"{low:.3%}" if least == most else f"{low:.3%} – {high:.3%}",
+            f"{least}" if least == most else f"{least} – {most}",
+            point["proof"],
+        )
     return table
