@@ -1,9 +1,12 @@
 """`hardball verify`: what an honest evaluation says holds, and every lie is found."""
 
 import ast
+import dataclasses
+import inspect
+import itertools
 import json
 import math
-from copy import deepcopy
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,7 @@ import hardball
 from hardball import Dataset, ThreatModel, UserError, storage
 from hardball.cli import main
 from hardball.data import DATASETS
-from hardball.evaluation import Accuracy
+from hardball.evaluation import Accuracy, doubts
 from hardball.evaluation.doubts import Doubt
 from hardball.evaluation.identity import tensors_sha256
 from hardball.evaluation.witnesses import sealed
@@ -31,6 +34,19 @@ from hardball.recipes.verify import Verification, verify
 from hardball.threats import GEOMETRIES
 
 SOURCE = Path(hardball.__file__).parent
+SETTINGS: dict[str, Any] = {
+    "eps": [0.05, 0.1],
+    "attacks": ["fgsm", "pgd-20"],
+    "protocol": "quick",
+    "n": 40,
+    "seed": 0,
+    "batch_size": 64,
+    "data": "digits",
+    "model": "digits_cnn",
+    "model_args": {"width": 8},
+    "norm": "linf",
+    "device": "cpu",
+}
 RADII = {"linf": [0.05, 0.1], "l2": [0.3, 0.6], "l0": [1.0, 4.0], "unbounded": [1.0]}
 
 
@@ -82,20 +98,7 @@ class Evaluated:
 def evaluated(folder: Path, net: nn.Module, norm: str = "linf", **more: Any) -> Evaluated:
     made = Evaluated(folder)
     storage.save_weights(net, made.weights)
-    settings: dict[str, Any] = {
-        "eps": RADII[norm],
-        "attacks": ["fgsm", "pgd-20"],
-        "protocol": "quick",
-        "n": 40,
-        "seed": 0,
-        "batch_size": 64,
-        "data": "digits",
-        "model": "digits_cnn",
-        "model_args": {"width": 8},
-        "norm": norm,
-        "device": "cpu",
-    }
-    measure(made.weights, **settings | more)
+    measure(made.weights, **(SETTINGS | {"eps": RADII[norm], "norm": norm} | more))
     return made
 
 
@@ -511,32 +514,72 @@ def test_a_later_find_lowers_the_accuracy_and_is_verified(digits_net, tmp_path, 
     """What a check beyond the attacks breaks is a witness like any other."""
     made = Evaluated(tmp_path)
     storage.save_weights(digits_net, made.weights)
-    net = deepcopy(digits_net)
-    found = measure(
-        made.weights,
-        eps=[0.02],
-        attacks=["fgsm"],
-        protocol="quick",
-        n=40,
-        seed=0,
-        batch_size=64,
-        data="digits",
-        model="digits_cnn",
-        model_args={"width": 8},
-        device="cpu",
-    )
+    found = measure(made.weights, **(SETTINGS | {"eps": [0.02, 0.1], "attacks": ["fgsm"]}))
     before = found.evaluation
-    threat = ThreatModel("linf", 0.3)
-    result = hardball.PGD(steps=10)(net, digits.images[:40], digits.labels[:40], threat)
+    images, labels = digits.images[:40], digits.labels[:40]
+    result = hardball.PGD(steps=20)(digits_net, images, labels, ThreatModel("linf", 0.09))
     rows = result.fooled.nonzero().squeeze(1)
-    radii = [0.3] * len(rows)
-    assert before.worst[0.02].right > 0
+    radii = torch.full((len(rows),), 0.09)  # float32, and none that was measured
     after = before.lowered(rows, result.examples[rows], radii, "check 4")
-    # beyond the ε measured, nothing that was measured changes
-    assert after.worst == before.worst
-    # but at that ε it does, once per example, and what fell before keeps its witness
-    standing = before.broken_at.isinf()[rows]
-    assert (after.broken_at == 0.3).sum() == standing.sum() > 0
-    assert {after.broken_by[i] for i in rows[standing].tolist()} == {"check 4"}
+    new = rows[before.broken_at.isinf()[rows]]
+    assert len(new) > 0
+    # each counts at the next ε measured, once; what fell before keeps its witness
+    assert (after.broken_at[new] == 0.1).all()
+    assert {after.broken_by[i] for i in new.tolist()} == {"check 4"}
+    assert after.worst[0.02] == before.worst[0.02]
+    assert after.worst[0.1].right == before.worst[0.1].right - len(new)
     kept = before.broken_at.isfinite()
     assert torch.equal(after.witnesses[kept], before.witnesses[kept])
+    dataclasses.replace(found, evaluation=after).write(verdict={"word": "weaker than claimed"})
+    told = made.verify()
+    assert told.holds, told
+    assert f"{after.worst[0.1].value:.1%} at ε=0.1" in told.sentence
+    assert json.loads(made.record.read_text())["verdict"] == {"word": "weaker than claimed"}
+
+
+def test_finds_beyond_the_measured_radius_count_for_nothing(honest, digits_net, digits):
+    before = measure(honest.weights, **SETTINGS).evaluation
+    rows = before.broken_at.isinf().nonzero().squeeze(1)
+    assert len(rows) > 0
+    beyond = before.lowered(rows, 1 - digits.images[rows], [0.11] * len(rows), "check 9")
+    assert beyond.worst == before.worst
+    assert torch.equal(beyond.witnesses, before.witnesses)
+    # the radius itself, as float32 has it, is not beyond
+    at = before.lowered(rows, 1 - digits.images[rows], torch.full((len(rows),), 0.1), "check 9")
+    assert at.worst[0.1].right == 0
+
+
+def test_an_evaluation_at_no_eps_holds(digits_net, tmp_path):
+    made = evaluated(tmp_path, digits_net, eps=[0.0])
+    assert made.verify().holds
+
+
+# ---------------------------------------------------------------- the page that describes it
+
+PAGE = (Path(__file__).parents[1] / "docs" / "evaluation.md").read_text()
+
+
+def rows_below(heading: str) -> set[str]:
+    """The names in the first column of the table below a line of the page."""
+    lines = PAGE[PAGE.index(heading) :].splitlines()
+    first = next(i for i, line in enumerate(lines) if line.startswith("| ---")) + 1
+    table = itertools.takewhile(lambda line: line.startswith("|"), lines[first:])
+    cells = [line.split("|")[1] for line in table]
+    return {name for cell in cells for name in re.findall(r"`(\w+)`", cell)}
+
+
+def test_the_page_describes_every_field(untouched):
+    told = json.loads(untouched.record.read_text())
+    assert rows_below("## evaluation.json") == set(told)
+    assert rows_below("An entry of `scores`") == set(told["scores"][0])
+    assert rows_below("## witnesses.safetensors") == set(load(untouched.witnesses.read_bytes()))
+
+
+def test_the_page_describes_every_warning():
+    source = inspect.getsource(doubts)
+    for name in (
+        line.split("|")[1].strip()
+        for line in PAGE[PAGE.index("## Warnings") : PAGE.index("## From Python")].splitlines()
+        if line.startswith("|") and "---" not in line and "| name" not in line
+    ):
+        assert f'"{name}: ' in source

@@ -7,6 +7,8 @@ outcome.json          how it ended
 epochs/               the weights of some epochs, where asked for
 state/                the two newest resume points
 evaluation.json       written by `hardball evaluate`
+witnesses.safetensors the images that prove it
+evaluation.state/     what a killed evaluation continues from
 """
 
 import csv

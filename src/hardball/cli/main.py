@@ -76,7 +76,7 @@ COMMANDS: dict[str, Command] = {
 
 
 def main(argv: Sequence[str] | None = None) -> None:
-    """Run a command; exit code 2 and one line for a mistake of the user's."""
+    """Run a command and exit with its code (see `usage`): 2 and one line for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
     try:
         with warnings.catch_warnings():
@@ -122,5 +122,8 @@ def usage(table: Mapping[str, Command], program: str) -> str:
         "",
         f"{program} COMMAND --help lists its flags;",
         "dashes and underscores in them are the same.",
+        "",
+        "exit codes: 0 fine; 1 a requirement is missed, the verdict is masked, or what",
+        "was to be verified does not hold; 2 a mistake in the command; 130 interrupted.",
     ]
     return "\n".join(lines)

@@ -3,6 +3,7 @@
 Shapes: N examples; images [N, C, H, W], labels [N].
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, is_dataclass, replace
 from typing import Any
@@ -16,6 +17,9 @@ from hardball.evaluation.identity import model_sha256
 
 SCHEMA = 2
 """Of evaluation.json: docs/evaluation.md describes it field by field."""
+
+SLACK = 1e-6
+"""Of a radius, as in `ThreatModel.allows`."""
 
 CLEAN = "none"
 """The attack that broke an example which was wrong already."""
@@ -110,8 +114,9 @@ class Evaluation:
     ) -> "Evaluation":
         """This evaluation with further broken examples, found by other means.
 
-        The caller vouches for them (in ball and box, misclassified); an example that broke at this
-        or a smaller ε already keeps the witness it has.
+        The caller vouches for them (in ball and box, misclassified). Each counts from the smallest
+        measured ε that is no less than its own; one beyond the largest ε counts for nothing, and an
+        example that broke at the same or a smaller ε already keeps the witness it has.
 
         Args:
             rows: int64 [R], which examples.
@@ -121,8 +126,11 @@ class Evaluation:
         """
         broken_at, witnesses = self.broken_at.clone(), self.witnesses.clone()
         broken_by = list(self.broken_by)
-        radii = torch.as_tensor(eps, dtype=broken_at.dtype).tolist()
-        for row, example, radius in zip(rows.tolist(), examples, radii, strict=True):
+        own = torch.as_tensor(eps, dtype=torch.float64).tolist()
+        for row, example, least in zip(rows.tolist(), examples, own, strict=True):
+            # a radius kept in float32 may lie above its own number
+            reached = (r for r in self.radii if r * (1 + SLACK) + SLACK >= least)
+            radius = min(reached, default=math.inf)
             if radius < broken_at[row]:
                 broken_at[row], broken_by[row] = radius, attack
                 witnesses[row] = example.to(witnesses)

@@ -229,8 +229,8 @@ class _Witnesses:
                 (self.label != data.labels.numpy()[self.index]).any()
             ),
             "an ε that was not measured": not set(self.eps.tolist()) <= {0.0, *radii},
-            "an attack at ε=0, or none above it": bool(
-                ((self.attack == self.about["attacks"].index("none")) != (self.eps == 0)).any()
+            "no attack at an ε above 0": bool(
+                (self.eps[self.attack == self.about["attacks"].index("none")] > 0).any()
             ),
         }
         told = next((fault for fault, there in faults.items() if there), None)
