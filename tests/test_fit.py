@@ -290,6 +290,17 @@ def test_the_validation_part_is_never_trained_on(train: Dataset) -> None:
     assert runs[1].history[-1]["val_accuracy"] < runs[0].history[-1]["val_accuracy"]
 
 
+def test_more_validation_steps_find_more_and_change_no_weight(train: Dataset) -> None:
+    weak = replace(QUICK, steps=1, reach=0.5)
+    runs = [
+        fit(small(train), train, curriculum=Constant(0.1, 2), settings=settings)
+        for settings in (weak, replace(weak, validation_steps=20))
+    ]
+    assert same(weights(runs[0].model), weights(runs[1].model))
+    assert runs[1].history[-1]["val_adv_loss"] > runs[0].history[-1]["val_adv_loss"]
+    assert runs[1].history[-1]["sample_steps"] == runs[0].history[-1]["sample_steps"]
+
+
 class Watching(nn.Module):
     """Notes the mode and the largest value of every pass."""
 

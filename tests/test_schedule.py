@@ -94,6 +94,9 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("average", math.nan, "average=nan; allowed is"),
         ("batch_size", 0, "batch_size=0; allowed is 1 or more"),
         ("validation", 0, "validation=0; allowed is 1 or more"),
+        ("validation_steps", 0, "validation_steps=0; allowed is 1 or more"),
+        ("reach", 0, "reach=0; allowed is a positive number, in radii"),
+        ("reach", math.inf, "reach=inf; allowed"),
         ("keep_every", 0, "keep_every=0; allowed is 1 or more"),
         ("devices", 0, "devices=0; allowed is 1 or more"),
         ("num_nodes", 0, "num_nodes=0; allowed is 1 or more"),
@@ -110,6 +113,23 @@ def test_bad_settings_are_named_with_what_is_allowed(
     with pytest.raises(UserError) as caught:
         Settings(**{setting: value})  # type: ignore[arg-type]
     assert message in str(caught.value)
+
+
+def test_reach_is_what_the_steps_add_up_to() -> None:
+    for eps in (0.01, 0.2, 0.42):
+        attack = Settings(steps=3, reach=1.5).attack_at(eps)
+        assert attack.steps == 3
+        assert attack.steps * (attack.step_size or 0) == pytest.approx(1.5 * eps)
+    assert Settings(steps=3).attack_at(0.2) == Settings(steps=3).attack.at(0.2)
+    with pytest.raises(UserError, match=r"reach=2 with step_size=0\.1, which it would set"):
+        Settings(reach=2, step_size=0.1)
+
+
+def test_the_validation_part_is_attacked_as_asked() -> None:
+    assert Settings(steps=2, reach=1.5).validation_attack_at(0.3).steps == 2
+    found = Settings(steps=2, reach=1.5, validation_steps=20).validation_attack_at(0.3)
+    assert (found.steps, found.step_size) == (20, None)
+    assert Settings(step_size=0.1, validation_steps=20).validation_attack_at(0.3).step_size is None
 
 
 def test_carrying_perturbations_of_images_that_move_is_refused() -> None:

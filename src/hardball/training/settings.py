@@ -1,6 +1,6 @@
 """Everything about a training except the model, the data and the curriculum."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hardball.attacks import PGD
@@ -21,6 +21,9 @@ class Settings:
     """Steps of the training attack; with step_size unset, each is 2.5·ε/steps."""
     step_size: float | None = None
     """Step size α of the training attack in pixel units; with steps unset, there are 2.5·ε/α."""
+    reach: float | None = None
+    """Steps × step size ÷ ε of the training attack where step_size is unset (2.5 by default): how far
+    its steps could go in all, in radii."""
     direction: str = "steepest"
     """Direction of the training attack's steps: steepest, signed, raw or l2."""
     random_start: bool = True
@@ -49,6 +52,9 @@ class Settings:
     validation: int | None = None
     """Training images held out, by seed, for every decision made during training (by default a
     tenth of them, at most 1000)."""
+    validation_steps: int | None = None
+    """Steps of the attack on the validation part (those of training by default, which flatters where
+    they are few)."""
     seed: int = 0
     """Seed of the order, the random starts, the held-out part and the initial weights."""
     on_collapse: Literal["stop", "continue"] = "stop"
@@ -92,6 +98,7 @@ class Settings:
             "devices",
             "num_nodes",
             "keep_every",
+            "validation_steps",
         ):
             value = getattr(self, field)
             if value is not None and value < 1:
@@ -105,15 +112,25 @@ class Settings:
             )
         if not 0 <= self.average < 1:
             raise UserError(f"average={self.average}; allowed is a number in [0, 1), 0 for none")
+        for field in ("seed", "save_minutes"):
+            if not getattr(self, field) >= 0:
+                raise UserError(f"{field}={getattr(self, field)}; allowed is 0 or more")
+        self._check_attack()
+
+    def _check_attack(self) -> None:
+        self.attack.at(1.0)
+        if self.reach is not None and not 0 < self.reach < float("inf"):
+            raise UserError(f"reach={self.reach}; allowed is a positive number, in radii")
+        if self.reach is not None and self.step_size is not None:
+            raise UserError(
+                f"reach={self.reach:g} with step_size={self.step_size:g}, which it would set; leave "
+                "one of them out"
+            )
         if self.carry and self.augment:
             raise UserError(
                 "carry with augment: an image moves from epoch to epoch and its perturbation would "
                 "not; leave one of them out"
             )
-        for field in ("seed", "save_minutes"):
-            if not getattr(self, field) >= 0:
-                raise UserError(f"{field}={getattr(self, field)}; allowed is 0 or more")
-        self.attack.at(1.0)
         trainable = [name for name, geometry in GEOMETRIES.items() if geometry.radii[0] == 0]
         if self.norm not in trainable:
             raise unknown("norm to train with", self.norm, trainable)
@@ -128,6 +145,20 @@ class Settings:
             random_start=self.random_start,
             keep="last",
         )
+
+    def attack_at(self, eps: float) -> PGD:
+        """The training attack at ε > 0: one step at least."""
+        attack = self.attack.at(eps, at_least_one=True)
+        if self.reach is None:
+            return attack
+        assert attack.steps is not None
+        return replace(attack, step_size=self.reach * eps / attack.steps)
+
+    def validation_attack_at(self, eps: float) -> PGD:
+        """The attack on the validation part at ε > 0."""
+        if self.validation_steps is None:
+            return self.attack_at(eps)
+        return replace(self.attack, steps=self.validation_steps, step_size=None)
 
     def check_target(self, eps: float) -> None:
         """Refuse a target ε outside the threat model, or at which no step would be left.

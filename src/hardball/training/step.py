@@ -111,7 +111,7 @@ class Update:
 
     def attack_at(self, eps: float) -> PGD | None:
         """The attack for this ε; none at ε = 0 (standard training)."""
-        return self.settings.attack.at(eps, at_least_one=True) if eps > 0 else None
+        return self.settings.attack_at(eps) if eps > 0 else None
 
     def attack_steps(self, eps: float) -> int:
         """Gradient steps per example at this ε."""
@@ -207,12 +207,12 @@ class Update:
 
 
 def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[str, float]:
-    """Clean accuracy, and loss and accuracy under the training attack at ε, on the validation part.
+    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part.
 
     Always from the same random starts, so that epochs differ by their weights alone.
     """
     fabric, threat = update.fabric, ThreatModel(update.settings.norm, eps)
-    attack = update.attack_at(eps)
+    attack = update.settings.validation_attack_at(eps) if eps > 0 else None
     totals = torch.zeros(3, dtype=torch.float64)
     update.generator.manual_seed(seed)
     for first in range(0, len(held), 500):
