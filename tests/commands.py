@@ -57,19 +57,27 @@ def start(
     *,
     planned: Signal | None = None,
     environment: Mapping[str, str] | None = None,
+    instead: Mapping[str, object] | None = None,
 ) -> Started:
-    """Run `hardball *words` in `folder`."""
+    """Run `hardball *words` in `folder`; `instead` gives other values to some "module:NAME"."""
     log = folder / f"log{len(list(folder.glob('log*')))}"
     log.mkdir(parents=True)
-    arguments = ([str(w) for w in words], folder, log, planned, dict(environment or {}))
+    more = (dict(environment or {}), dict(instead or {}))
+    arguments = ([str(w) for w in words], folder, log, planned, *more)
     process = _server().Process(target=_run, args=arguments)
     process.start()
     return Started(process=process, log=log)
 
 
-def run(words: Sequence[object], folder: Path, *, planned: Signal | None = None) -> Ended:
+def run(
+    words: Sequence[object],
+    folder: Path,
+    *,
+    planned: Signal | None = None,
+    instead: Mapping[str, object] | None = None,
+) -> Ended:
     """Run `hardball *words` in `folder` to its end."""
-    return start(words, folder, planned=planned).end()
+    return start(words, folder, planned=planned, instead=instead).end()
 
 
 def run_two(words: Sequence[object], folder: Path, *, planned: Signal | None = None) -> list[Ended]:
@@ -102,13 +110,21 @@ def _server() -> ForkServerContext:
 
 
 def _run(
-    words: list[str], folder: Path, log: Path, planned: Signal | None, environment: dict[str, str]
+    words: list[str],
+    folder: Path,
+    log: Path,
+    planned: Signal | None,
+    environment: dict[str, str],
+    instead: dict[str, object],
 ) -> None:
     os.chdir(folder)
     os.environ.update(environment)
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT), number)
     torch.set_num_threads(1)
+    for place, value in instead.items():
+        module, _, name = place.partition(":")
+        setattr(importlib.import_module(module), name, value)
     if planned is not None:
         _plan(planned)
     main(words)

@@ -9,7 +9,7 @@ import torch
 from hypothesis import settings
 from torch import Tensor, nn
 
-from hardball import Dataset, build, load_dataset
+from hardball import PGD, Dataset, LInf, build, load_dataset
 from hardball.losses import cross_entropy
 
 torch.set_num_threads(1)
@@ -63,6 +63,43 @@ def digits_net(_trained_digits_cnn: nn.Module) -> nn.Module:
     """A small network that knows the digits (trained once, without adversaries), in eval mode."""
     _trained_digits_cnn.eval()
     return _trained_digits_cnn
+
+
+def trained_on_digits(
+    model: nn.Module, attack: PGD, eps: float, *, epochs: int, lr: float, batch: int
+) -> nn.Module:
+    """Adversarially trained, in eval mode: how a small model behaves, not how good it can be."""
+    train = load_dataset("digits", split="train")
+    optimiser = torch.optim.Adam(model.parameters(), lr=lr)
+    for _ in range(epochs):
+        for rows in torch.randperm(len(train)).split(batch):
+            images, labels = train.images[rows], train.labels[rows]
+            adversarial = attack.perturb(model, images, labels, LInf(eps))
+            optimiser.zero_grad()
+            cross_entropy(model(adversarial), labels).mean().backward()
+            optimiser.step()
+    optimiser.zero_grad()
+    return model.eval()
+
+
+@pytest.fixture(scope="session")
+def robust_net() -> nn.Module:
+    """A small network trained with PGD at ε=0.1 on the digits: healthy."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build("digits_cnn", (1, 8, 8), 10, {"width": 8})
+        return trained_on_digits(model, PGD(steps=3), 0.1, epochs=8, lr=5e-3, batch=64)
+
+
+@pytest.fixture(scope="session")
+def fgsm_net() -> nn.Module:
+    """Trained with FGSM at ε=0.5 on the digits: right on FGSM's images (better than on the
+    digits), wrong on PGD's: catastrophic overfitting."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+        attack = PGD(steps=1, step_size=0.5, random_start=False)
+        return trained_on_digits(model, attack, 0.5, epochs=40, lr=3e-3, batch=128)
 
 
 @pytest.fixture(scope="session")

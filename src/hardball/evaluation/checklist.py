@@ -224,7 +224,7 @@ TABLE = (
     ),
     Row(
         number="J",
-        name="gradients beat black box",
+        name="no black box wins",
         run=blackbox.black_box_wins,
         kind="masking",
         meaning="black boxes break much that no gradient attack does",

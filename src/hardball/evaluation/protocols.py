@@ -27,6 +27,9 @@ CLAIM = "pgd-200"
 """The paper's measure, one start, 200 signed steps (α = 0.005 at ε = 0.4): what a figure without a
 checklist would claim."""
 
+CHECKLIST = "checklist"
+"""The protocol that the checks follow."""
+
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "quick": ("pgd-20",),
     "paper": ("paper-mnist",),
@@ -34,11 +37,10 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
     "strong": ("pgd-20", "targeted-pgd-20", "pgd-margin-100", "pgd-100-x10"),
     "autoattack": (CLAIM, "targeted-pgd-20", "pgd-margin-100-x5", *AUTOATTACK),
 }
+PROTOCOLS[CHECKLIST] = PROTOCOLS["autoattack"]
 """name → names of attacks. `paper` is the MNIST attack of arXiv 2003.13370; `autoattack` is its PGD
-(the claim), PGD on two other losses and the standard version of AutoAttack."""
-
-BLACK_BOX = ("square",)
-"""The attacks above that see the model's answers alone."""
+(the claim), PGD on two other losses and the standard version of AutoAttack; `checklist` is the same,
+followed by the checks."""
 
 
 def named(attacks: Sequence[str]) -> Mapping[str, Attack]:

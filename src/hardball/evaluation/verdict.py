@@ -122,11 +122,14 @@ def _sentence(
             "than an upper bound"
         )
     fell = claimed.accuracy.right - left.right if claimed else 0
-    if missed or strength or (required is None and CLAIM.exceeded(fell, n)):
-        more = f", and stronger attacks would take more: {_list(strength)}" if strength else ""
-        return "weaker than claimed", (
-            f"{left} at {threat} under {strongest.attack}, not {claim}{more}"
+    if missed or (required is None and CLAIM.exceeded(fell, n)):
+        more = f"; besides, {_list(strength)}" if strength else ""
+        return (
+            "weaker than claimed",
+            f"{left} at {threat} under {strongest.attack}, not {claim}{more}",
         )
+    if strength:
+        return "weaker than claimed", f"{left} at {threat}, but {_list(strength)}"
     if absent:
         reasons = "; ".join(f"{check.name}: {check.reason}" for check in absent)
         return "undecided", f"{left} at {threat} under what could run, but not {reasons}"

@@ -13,6 +13,7 @@ from hardball.data import Dataset
 from hardball.errors import UserError
 from hardball.evaluation import Evaluation, Journal, evaluate, protocols
 from hardball.evaluation.journal import identity
+from hardball.evaluation.usable import usable
 from hardball.evaluation.witnesses import as_safetensors, sealed
 from hardball.recipes.places import Places
 from hardball.recipes.require import Requirement
@@ -36,6 +37,8 @@ class Measured:
     about: dict[str, Any]
     """What evaluation.json says beside the measurement."""
     require: Sequence[Requirement] = ()
+    failures: Sequence[tuple[str, str]] = ()
+    """(attack, reason) of the checklist's attacks that could not run."""
 
     @property
     def meets(self) -> bool:
@@ -122,6 +125,10 @@ def measure(
         model_args=model_args,
         device=device,
     )
+    failures: Sequence[tuple[str, str]] = ()
+    if attacks is None and protocol == protocols.CHECKLIST:
+        # the verdict names them; any other protocol ends here with the reason
+        chosen, failures = usable(chosen, found.network, found.data, threat)
     places, known = Places.of(path), _identity(found, threat.norm, seed)
     journal = Journal(places.state, known)
     other = journal.about_others()
@@ -150,6 +157,7 @@ def measure(
         places=places,
         about={"run": path.name, "split": split, **told},
         require=require,
+        failures=failures,
     )
     measured.write()
     return measured

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 import torch
 from rich.progress import Progress
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardball.attacks import PGD, Attack, AutoAttackPart, BruteForce, Classifier, Library, Transfer
 from hardball.data import Dataset
@@ -18,6 +18,7 @@ from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation
 from hardball.evaluation.checks.budget import Budget
+from hardball.evaluation.identity import model_sha256
 from hardball.evaluation.journal import Journal, Record
 from hardball.evaluation.units import Part, Unit
 from hardball.threats import ThreatModel
@@ -142,6 +143,14 @@ class Bench:
         fallen = (~self.claimed & (self.evaluation.broken_at <= self.eps)).nonzero().squeeze(1)
         names = Counter(self.evaluation.broken_by[row] for row in fallen.tolist())
         return names.most_common(1)[0][0] if names else (self.claim_name or CLEAN)
+
+    def is_this(self, other: Classifier) -> bool:
+        """The other network has this one's weights."""
+        both = [self.model, other]
+        modules = [model for model in both if isinstance(model, nn.Module)]
+        return other is self.model or (
+            len(modules) == 2 and model_sha256(modules[0]) == model_sha256(modules[1])
+        )
 
     # --- which images
 

@@ -78,9 +78,10 @@ def semi_black_box(bench: Bench) -> Finding:
 
 
 def _transferred(bench: Bench, name: str, source: Origin) -> Finding:
-    attack = Transfer(
-        source=source.network(), attack=PGD(steps=bench.budget.transfer_steps, keep="last")
-    )
+    network = source.network()
+    if bench.is_this(network):
+        raise NotApplicable("the source is this network itself")
+    attack = Transfer(source=network, attack=PGD(steps=bench.budget.transfer_steps, keep="last"))
     return unseen(bench, name, attack, bench.budget.images)
 
 

@@ -21,20 +21,22 @@ NAME = "minimum-distortion"
 
 
 def smallest_distortion(bench: Bench) -> Finding:
-    """The median of the smallest distortions, and the one that breaks every image, against the base's.
+    """The median of the smallest distortions against the base's, the same attack for both.
 
-    Each is an upper bound by bisection over one attack, the same for both networks.
+    Each is an upper bound, by bisection. The distortion that breaks every image, which the paper
+    compares, is told too; but a single image decides it, and so it decides nothing here.
     """
     if bench.base is None:
         raise NotApplicable("no --base to compare with")
     base = bench.base.network()
+    if bench.is_this(base):
+        raise NotApplicable("the base is this network itself")
     if bench.threat.norm == "unbounded":
         raise NotApplicable("the norm unbounded has a single radius")
     rows = bench.first(bench.budget.distortion_images)
     ours, theirs = (_measured(bench, model, rows) for model in (bench.model, base))
     broken = ours.radius <= bench.eps
     bench.note(NAME, rows[broken], ours.witnesses[broken].cpu(), ours.radius[broken], True)
-    passed = ours.median > theirs.median and ours.largest > theirs.largest
     sizes = {
         "median": ours.median,
         "largest": ours.largest,
@@ -42,11 +44,11 @@ def smallest_distortion(bench: Bench) -> Finding:
         "largest_of_base": theirs.largest,
     }
     return Finding(
-        passed=passed,
+        passed=ours.median > theirs.median,
         measured={"images": len(rows)} | {k: v for k, v in sizes.items() if math.isfinite(v)},
-        found=f"{ours.median:.3g}, all {ours.largest:.3g}",
-        limit=f">{theirs.median:.3g}, {theirs.largest:.3g}",
-        threshold=f"the median and the largest of {len(rows)} images exceed the base's",
+        found=f"{ours.median:.2g}, all {ours.largest:.2g}",
+        limit=f">{theirs.median:.2g}, all {theirs.largest:.2g}",
+        threshold=f"the median of {len(rows)} images exceeds the base's",
         forwards=ours.forwards + theirs.forwards,
         backwards=ours.backwards + theirs.backwards,
     )
