@@ -33,10 +33,14 @@ TITLES = {
 }
 
 
-def hardball(words: str, threads: int) -> None:
-    """Run a command; its output goes to this one's."""
+def hardball(words: str, threads: int, allowed: tuple[int, ...] = (0,)) -> None:
+    """Run a command; its output goes to this one's. Ends this script unless the exit code is allowed."""
     environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    subprocess.run([sys.executable, "-m", "hardball", *words.split()], check=True, env=environment)
+    ended = subprocess.run(
+        [sys.executable, "-m", "hardball", *words.split()], check=False, env=environment
+    )
+    if ended.returncode not in allowed:
+        raise SystemExit(f"hardball {words}: exit code {ended.returncode}")
 
 
 def make(name: str, runs: Path, root: Path, threads: int) -> None:

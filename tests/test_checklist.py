@@ -12,9 +12,10 @@ from benches import LINF, SMALL, WEAK, measured, origin
 from hardball import PGD, ThreatModel, UserError, build
 from hardball.evaluation import Journal
 from hardball.evaluation import checklist as module
-from hardball.evaluation.checklist import TABLE, checklist
+from hardball.evaluation.checklist import checklist
 from hardball.evaluation.checks.bench import Bench, Origin
 from hardball.evaluation.checks.budget import BUDGETS
+from hardball.evaluation.checks.table import TABLE
 from hardball.evaluation.journal import identity
 from hardball.evaluation.protocols import CLAIM, PROTOCOLS, protocol
 from hardball.evaluation.usable import hurried, usable

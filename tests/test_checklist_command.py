@@ -7,7 +7,7 @@ import pytest
 
 from benches import SMALL
 from commands import TINY, Signal, run
-from hardball.evaluation.checklist import TABLE
+from hardball.evaluation.checks.table import TABLE
 
 FEW = {"checklist": ("pgd-20", "apgd-ce"), "quick": ("pgd-20",)}
 QUICKLY = {
