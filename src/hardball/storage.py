@@ -40,10 +40,12 @@ def write_atomically(path: Path, content: bytes) -> None:
     except OSError as error:
         with suppress(OSError):
             temporary.unlink()
-        cure = {
-            errno.ENOSPC: "free some space and continue with --resume",
-            errno.EDQUOT: "your quota is used up; free some space and continue with --resume",
-        }.get(error.errno or 0, "choose a place that can be written to")
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        cure = (
+            "free some space, then go on: a training with --resume, an evaluation by the same command"
+            if full
+            else "choose a place that can be written to"
+        )
         raise UserError(
             f"cannot write {path} ({len(content):,} bytes): {error.strerror or error}; {cure}; "
             "what was there before is still whole"
