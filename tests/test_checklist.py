@@ -133,7 +133,10 @@ def test_a_missing_package_leaves_the_verdict_open(robust_net, some, monkeypatch
         "zero gradients": "pass",
     }
     assert checked.verdict.word == "undecided"
-    assert "ZOO: zoo needs the extra: pip install 'hardball[attacks]'" in checked.verdict.sentence
+    assert (
+        "ZOO could not run (zoo needs the extra: pip install 'hardball[attacks]'"
+        in checked.verdict.sentence
+    )
     assert "origin" not in checked.verdict.sentence, "what needs another network decides nothing"
     reasons = {check.name: check.reason for check in checked.checks}
     assert reasons["transfer from origin"] == "runs/gone is not there"

@@ -58,6 +58,7 @@ NOTHING = check("not applicable", "masking", name="transfer", reason="no origin"
         (920, 920, [WEAK], None, "weaker than claimed", 0),
         (920, 920, [MASKED], None, "masked", 1),
         (920, 920, [ABSENT], None, "undecided", 0),
+        (920, 0, [ABSENT], 0.0, "trustworthy", 0),  # nothing is left that it could break
         # the first that applies: what was seen is not undone by what could not run
         (920, 812, [ABSENT], None, "weaker than claimed", 0),
         (920, 812, [ABSENT, WEAK, MASKED], None, "masked", 1),
@@ -91,8 +92,13 @@ def test_sentences_carry_the_number_the_attack_and_the_check():
     masked = verdict(920, 812, [MASKED, check("fail", "masking", name="noise")]).sentence
     assert "what blindness means and what noise means" in masked
     assert "81.2%" in masked
-    assert "zoo: the package is missing" in verdict(920, 915, [ABSENT]).sentence
-    assert "91.5% [89.6%, 93.1%] of 1,000 images" in verdict(920, 915).sentence
+    two = verdict(920, 915, [ABSENT, check("could not run", name="fab", reason="no")]).sentence
+    assert "zoo, fab could not run (the package is missing)" in two
+    assert "91.5%" in two
+    fine = verdict(920, 915).sentence
+    assert "91.5% [89.6%, 93.1%] of 1,000 images" in fine
+    assert "pgd-200 alone leaves 92.0%" in fine
+    assert "90.0% is required" in verdict(920, 915, required=0.9).sentence
 
 
 def test_weaker_begins_where_a_point_is_proved():

@@ -135,7 +135,7 @@ def _claim(attacks: Mapping[str, Attack]) -> str | None:
 
 def _absent(name: str, reason: str) -> Check:
     return Check(
-        number="0",
+        number="–",
         name=name,
         kind="strength",
         essential=True,

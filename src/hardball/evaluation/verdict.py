@@ -10,7 +10,7 @@ The rule, once:
   was required; or, where nothing was required, more than one point (with 95% confidence, `CLAIM`) below
   the paper's measure, PGD with 200 steps and one start; or if a check of the kind "strength" fails,
   so that stronger attacks would take more still.
-* **undecided**, if an essential check could not run.
+* **undecided**, if an essential check could not run, unless nothing is left that it could break.
 * **trustworthy** otherwise.
 
 The first that applies is the verdict: a failure that was seen is not undone by a check that could
@@ -114,13 +114,13 @@ def _sentence(
     strength = [check for check in failed if check.kind == "strength"]
     absent = [check for check in checks if check.essential and check.status == "could not run"]
     claim = f"the {claimed.accuracy.value:.1%} of {claimed.attack}" if claimed else "any figure"
-    if required is not None:
-        claim = f"the {required:.1%} required"
     if masking:
         return "masked", (
             f"at {threat}, {_list(masking)}; {claim} is no measure of robustness, and {left} no more "
             "than an upper bound"
         )
+    if required is not None:
+        claim = f"the {required:.1%} required"
     fell = claimed.accuracy.right - left.right if claimed else 0
     if missed or (required is None and CLAIM.exceeded(fell, n)):
         more = f"; besides, {_list(strength)}" if strength else ""
@@ -130,11 +130,15 @@ def _sentence(
         )
     if strength:
         return "weaker than claimed", f"{left} at {threat}, but {_list(strength)}"
-    if absent:
-        reasons = "; ".join(f"{check.name}: {check.reason}" for check in absent)
-        return "undecided", f"{left} at {threat} under what could run, but not {reasons}"
-    what = f"as {claim} claims" if required is None else f"and {claim.removeprefix('the ')} is met"
-    return "trustworthy", f"{left} of {n:,} images withstand every attack at {threat}, {what}"
+    if absent and left.right:
+        names = ", ".join(check.name for check in absent)
+        return "undecided", (
+            f"{names} could not run ({absent[0].reason}); what did run leaves {left} at {threat}"
+        )
+    end = f"; {claimed.attack} alone leaves {claimed.accuracy.value:.1%}" if claimed else ""
+    if required is not None:
+        end = f"; {required:.1%} is required"
+    return "trustworthy", f"{left} of {n:,} images withstand every attack at {threat}{end}"
 
 
 def _list(checks: Sequence[Check]) -> str:

@@ -102,7 +102,8 @@ class Check:
     """One line of the checklist."""
 
     number: str
-    """1 … 12: of the paper's Appendix C; 3.3: of its section 3.3; A … : hardball's own."""
+    """1 … 12: of the paper's Appendix C; 3.3: of its section 3.3; A … : hardball's own; –: an attack of the
+    protocol that could not run."""
     name: str
     kind: Kind
     """What a failure proves: masking (the attacks are blind, the figure means nothing) or strength
