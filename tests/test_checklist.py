@@ -269,7 +269,7 @@ def test_a_killed_checklist_continues(robust_net, digits_net, some, monkeypatch,
         told.append(checked)
         return checked
 
-    for stop_after in (4, 17):
+    for stop_after in (3, 12):
         with pytest.raises(Stop):
             once(stop_after)
     continued = once(None)

@@ -13,7 +13,7 @@ from hardball.evaluation.checks.bench import NotApplicable
 from hardball.evaluation.checks.budget import BUDGETS
 from hardball.losses import correct, margin
 
-BUDGET = replace(BUDGETS["quick"], images=60, planted_images=30, restart_images=30)
+BUDGET = replace(BUDGETS["quick"], images=40, planted_images=25, restart_images=20)
 DETECTORS = {
     "vanishing": detectors.vanishing_gradients,
     "disagreement": detectors.disagreement,
@@ -218,7 +218,7 @@ def test_a_bump_in_the_way_of_small_steps_is_noticed(some):
     small = PGD(steps=20, step_size=0.002, random_start=False)
     found = detectors.step_size(bench(model, grey, claim=small))
     assert not found.passed
-    assert (found.measured["larger"], found.measured["smaller"]) == (30, 0)
+    assert (found.measured["larger"], found.measured["smaller"]) == (20, 0)
     large = replace(small, step_size=0.008)
     assert detectors.step_size(bench(model, grey, claim=large)).passed
 
