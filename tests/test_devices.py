@@ -68,12 +68,20 @@ class Net(nn.Sequential):
 """
 
 
-@pytest.mark.parametrize("model", [(), ("--model", "mynet:Net", "--model-args", "{}")])
+@pytest.mark.parametrize(
+    "more",
+    [
+        (),
+        ("--model", "mynet:Net", "--model-args", "{}"),
+        ("--carry", "true", "--average", 0.9, "--steps", 1),
+    ],
+    ids=["plain", "batch norm", "carried"],
+)
 def test_two_processes_interrupted_and_resumed_end_bitwise_as_without(
-    model: tuple[object, ...], tmp_path: Path
+    more: tuple[object, ...], tmp_path: Path
 ) -> None:
     (tmp_path / "mynet.py").write_text(NET)
-    words = [*WORDS, *model, "--save-minutes", 0, "--out"]
+    words = [*WORDS, *more, "--save-minutes", 0, "--out"]
     assert [code for code, *_ in run_two([*words, "whole"], tmp_path)] == [0, 0]
     stop = Signal(at=UPDATE, count=11, number=15)  # type: ignore[arg-type]
     first, second = run_two([*words, "r"], tmp_path, planned=stop)
