@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hardball import PGD, ThreatModel, evaluate, fgsm
+from hardball.attacks import AutoAttackPart
 from hardball.evaluation.doubts import UNLIKELY, Doubt, chance_of_at_most
 from hardball.evaluation.witnesses import as_safetensors
 
@@ -141,3 +142,31 @@ def test_double_precision_is_no_doubt(digits_net, some):
     with warnings.catch_warnings(action="error"):
         found = evaluate(model, some, LINF, attacks=ATTACKS)
     assert found.clean == evaluate(digits_net, some, LINF, attacks=ATTACKS).clean
+
+
+class Squashed(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net(images).softmax(dim=1)
+
+
+def test_autoattacks_own_flags_are_told_where_it_runs(digits_net, some):
+    few = some.rows(slice(0, 20))
+    part = AutoAttackPart(name="square", queries=2)
+    model = Squashed(deepcopy(digits_net)).to(memory_format=torch.channels_last)
+    found = doubted("AutoAttack flag", model, few, attacks={"square": part})
+    assert "probabilities: the outputs are probabilities" in found.doubts[0]
+    assert "return what goes into the softmax" in found.doubts[0]
+    with warnings.catch_warnings(action="error"):
+        evaluate(digits_net, few, LINF, attacks={"square": part})
+        evaluate(model, few, LINF, attacks={"sign": fgsm()})
+
+
+def test_a_model_without_gradients_raises_no_flag(digits_net, some):
+    """They look at gradients, which Square does not need."""
+    few, part = some.rows(slice(0, 20)), AutoAttackPart(name="square", queries=2)
+    with warnings.catch_warnings(action="error"):
+        evaluate(lambda x: digits_net(x).detach(), few, LINF, attacks={"square": part})

@@ -257,4 +257,5 @@ def _gradient(guarded: Guarded, images: Tensor, labels: Tensor) -> Tensor:
         point = images.clone().requires_grad_(True)
         loss = LOSSES["margin"](guarded(point), labels).sum()
         (gradient,) = torch.autograd.grad(loss, point)
-    return gradient
+    # the package views it as rows, which a gradient in channels_last does not allow
+    return gradient.contiguous()

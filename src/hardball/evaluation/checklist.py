@@ -15,6 +15,7 @@ from rich.progress import Progress
 
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
+from hardball.engine import fast
 from hardball.errors import UserError
 from hardball.evaluation.accuracy import Evaluation, described
 from hardball.evaluation.checks.bench import Bench, NotApplicable, Origin
@@ -23,6 +24,7 @@ from hardball.evaluation.checks.check import Check, Finding, Status
 from hardball.evaluation.checks.table import TABLE, Row
 from hardball.evaluation.journal import Journal
 from hardball.evaluation.protocols import CLAIM
+from hardball.evaluation.units import accepting
 from hardball.evaluation.verdict import Figure, Verdict, judge
 from hardball.modes import evaluating
 from hardball.threats import ThreatModel
@@ -99,9 +101,9 @@ def checklist(
     if float(threat.eps) not in evaluation.worst:
         measured = ", ".join(f"{eps:g}" for eps in evaluation.worst)
         raise UserError(f"eps={float(threat.eps):g} was not measured; measured are: {measured}")
-    with evaluating(model):
+    with fast(model), evaluating(model):
         bench = Bench(
-            model,
+            accepting(model, data.images.dtype),
             data,
             threat,
             evaluation,

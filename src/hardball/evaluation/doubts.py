@@ -8,8 +8,9 @@ Shapes: n examples, K classes; logits [n, K].
 import torch
 from torch import Tensor
 
-from hardball.attacks import Classifier
+from hardball.attacks import Classifier, autoattack_flags
 from hardball.data import Dataset
+from hardball.errors import UserError
 from hardball.evaluation.units import half_precision, logits_of
 from hardball.losses import correct
 
@@ -40,6 +41,17 @@ def doubts(model: Classifier, data: Dataset, logits: Tensor, batch_size: int) ->
         _half(model),
     ]
     return [line for line in found if line is not None]
+
+
+def of_autoattack(model: Classifier, data: Dataset) -> list[str]:
+    """AutoAttack's own warnings about a model, in evaluation mode, from its first images."""
+    some = data.rows(slice(0, ENOUGH))
+    try:
+        flags = autoattack_flags(model, some.images, some.labels)
+    except UserError:
+        # no package or no gradient: the attack itself says so, or does not need it
+        return []
+    return [f"AutoAttack flag: {name}: {meaning}" for name, meaning in flags.items()]
 
 
 def _nothing_to_attack(right: int, n: int) -> str | None:

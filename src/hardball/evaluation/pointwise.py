@@ -12,13 +12,13 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
-from hardball.attacks import Attack, Classifier
+from hardball.attacks import Attack, AutoAttackPart, Classifier
 from hardball.data import Dataset
 from hardball.engine import fast
 from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation, Score
-from hardball.evaluation.doubts import Doubt, doubts
+from hardball.evaluation.doubts import Doubt, doubts, of_autoattack
 from hardball.evaluation.journal import Journal
 from hardball.evaluation.units import Part, Unit
 from hardball.evaluation.workers import Attempts, attempting
@@ -81,6 +81,8 @@ def evaluate(
         logits = units.logits_of(model, data, data.images, batch_size)
         state = _State(data, ~correct(logits, data.labels.cpu()))
         found = doubts(model, data, logits, batch_size)
+        if any(isinstance(attack, AutoAttackPart) for attack in attacks.values()):
+            found += of_autoattack(model, data)
         for line in found:
             warnings.warn(line, Doubt, stacklevel=2)
         seconds = time.monotonic() - started

@@ -9,7 +9,7 @@ import torch
 from hardball.attacks import Attack, Classifier
 from hardball.data import Dataset
 from hardball.errors import UserError
-from hardball.evaluation.units import logits_of
+from hardball.evaluation.units import accepting, logits_of
 from hardball.losses import correct
 from hardball.modes import evaluating
 from hardball.threats import ThreatModel
@@ -32,14 +32,15 @@ def usable(
     """
     can: dict[str, Attack] = {}
     cannot: list[tuple[str, str]] = []
+    asked = accepting(model, data.images.dtype)
     with evaluating(model):
         few = data.rows(slice(0, 256))
-        right = correct(logits_of(model, few, few.images, 256), few.labels.cpu())
+        right = correct(logits_of(asked, few, few.images, 256), few.labels.cpu())
         row = right.nonzero().flatten()[:1].to(few.images.device)
         images, labels = few.images[row], few.labels[row]
         for name, attack in attacks.items():
             try:
-                hurried(attack)(model, images, labels, threat, generator=torch.Generator())
+                hurried(attack)(asked, images, labels, threat, generator=torch.Generator())
             except UserError as error:
                 cannot.append((name, str(error)))
             else:
