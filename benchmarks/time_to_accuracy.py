@@ -28,13 +28,12 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
 from hardball import machine
+from hardball.runs import RunFolder
 
 HERE = Path(__file__).parent
 TARGET = {"clean": 0.98, "pgd 0.3": 0.94, "pgd 0.4": 0.90}
 MOST_SAMPLE_STEPS, MOST_MINUTES = 3_000_000, 15
 FAST = "train --preset mnist-fast --curriculum iterative --eps 0.4"
-TRAINED_ON = 59_000
-"""MNIST's training images without the 1,000 that `fit` holds out."""
 PAPER_EPOCHS = 40
 PGD = "--attacks [pgd-200-x5] --eps [0.3,0.4]"
 AUTOATTACK = "--protocol autoattack --eps 0.4"
@@ -99,6 +98,12 @@ def epochs(folder: Path) -> list[dict[str, float]]:
         return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
 
 
+def trained_on(folder: Path) -> int:
+    """Images of an epoch: MNIST's 60,000 without the part held out (by default 1,000)."""
+    held = RunFolder(folder).config()["settings"]["validation"]
+    return 60_000 - (1_000 if held is None else int(held))
+
+
 def measured(
     weights: Path, words: str, kind: str, n: int, model: str, root: Path
 ) -> dict[str, Any]:
@@ -125,7 +130,7 @@ def point(folder: Path, epoch: int, arguments: argparse.Namespace, model: str) -
         "epoch": epoch,
         "eps": row["eps"],
         "sample_steps": int(row["sample_steps"]),
-        "update_passes": epoch * TRAINED_ON,
+        "update_passes": epoch * trained_on(folder),
         "minutes": round(row["seconds"] / 60, 2),
         "n": n,
         "clean": pgd["clean"],
