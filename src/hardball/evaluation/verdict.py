@@ -126,7 +126,7 @@ def _sentence(
         more = f"; besides, {_list(strength)}" if strength else ""
         return (
             "weaker than claimed",
-            f"{left} at {threat} under {strongest.attack}, not {claim}{more}",
+            f"{left} at {threat} under all attacks, {strongest.attack} first, not {claim}{more}",
         )
     if strength:
         return "weaker than claimed", f"{left} at {threat}, but {_list(strength)}"
