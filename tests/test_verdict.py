@@ -85,7 +85,7 @@ def test_the_rule(claimed, strongest, checks, required, word, code):
 
 def test_sentences_carry_the_number_the_attack_and_the_check():
     weaker = verdict(920, 812).sentence
-    assert "81.2% [78.7%, 83.5%] at linf ε=0.4 under square" in weaker
+    assert "81.2% [78.7%, 83.5%] at linf ε=0.4 under all attacks, square first" in weaker
     assert "not the 92.0% of pgd-200" in weaker
     assert "not the 95.0% required" in verdict(920, 919, required=0.95).sentence
     assert "what weakness means" in verdict(920, 900, [WEAK]).sentence
