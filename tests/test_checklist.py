@@ -83,7 +83,7 @@ def test_json_is_strict_and_complete(whole):
     assert told["claimed"]["attack"] == CLAIM
     assert told["strongest"]["right"] == checked.strongest.accuracy.right
     fields = {"number", "paper", "name", "kind", "essential", "meaning", "status", "found", "limit"}
-    fields |= {"threshold", "measured", "reason", "forwards", "backwards", "seconds"}
+    fields |= {"threshold", "measured", "note", "reason", "forwards", "backwards", "seconds"}
     assert all(set(check) == fields for check in told["checks"])
     json.dumps(checked.verdict.as_json(), allow_nan=False)
 
@@ -110,6 +110,56 @@ def test_lines_fit_80_columns(whole):
 def test_a_failure_stands_out(whole):
     _, checked = whole
     assert " FAIL " in check_lines(replace(checked.checks[0], status="fail"))[0]
+
+
+def test_brute_force_says_how_much_was_run_and_how_long_the_papers_would_take(whole):
+    _, checked = whole
+    (check,) = [check for check in checked.checks if check.name == "brute force"]
+    told = check.measured
+    assert told["run"] == check.forwards
+    assert told["hours_for_the_papers"] == pytest.approx(
+        128e8 * told["seconds"] / told["run"] / 3600
+    )
+    assert f"{check.forwards:,} samples were run; the paper's 1e+08 on each of 128" in check.note
+    assert "samples were run" in " ".join(check_lines(check)[1:])
+
+
+class Amplified(nn.Module):
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return 1000 * self.net(images)
+
+
+class Noisy(Amplified):
+    def forward(self, images):
+        return self.net(images + 0.1 * torch.randn_like(images))
+
+
+class Quantised(Amplified):
+    def forward(self, images):
+        return self.net((4 * images).round() / 4)
+
+
+@pytest.mark.parametrize("mask", [Amplified, Noisy, Quantised])
+def test_a_planted_failure_is_called_masked(mask, robust_net, some, monkeypatch):
+    monkeypatch.setattr(module, "TABLE", [row for row in TABLE if not row.number[0].isdecimal()])
+    model = mask(robust_net).eval()
+    found = measured(model, some, attacks={CLAIM: PGD(steps=20)})
+    checked = checklist(model, some, LINF, found, budget="quick")
+    assert checked.verdict.word == "masked"
+    assert checked.verdict.exit_code == 1
+
+
+def test_catastrophic_overfitting_is_called_masked(fgsm_net, some, monkeypatch):
+    monkeypatch.setattr(module, "TABLE", [row for row in TABLE if not row.number[0].isdecimal()])
+    threat = ThreatModel("linf", 0.5)
+    found = measured(fgsm_net, some, threat, {CLAIM: PGD(steps=20)})
+    checked = checklist(fgsm_net, some, threat, found, budget="quick")
+    assert checked.verdict.word == "masked"
+    assert "right again at its end" in checked.verdict.sentence
 
 
 # --- not applicable, could not run
@@ -279,7 +329,8 @@ def test_a_killed_checklist_continues(robust_net, digits_net, some, monkeypatch,
         kept = checked.as_json()
         for check in kept["checks"]:
             check.pop("seconds")
-            for name in ("seconds", "per_second", "hours_for_the_papers"):
+            check.pop("note")
+            for name in ("seconds", "hours_for_the_papers"):
                 check["measured"].pop(name, None)
         return kept
 

@@ -35,7 +35,8 @@ def plain(found):
     kept = {k: v for k, v in found.items() if k not in ("seconds", "scores", "machine", "sha256")}
     for check in kept["checklist"]["checks"]:
         check.pop("seconds")
-        for name in ("seconds", "per_second", "hours_for_the_papers"):
+        check.pop("note")
+        for name in ("seconds", "hours_for_the_papers"):
             check["measured"].pop(name, None)
     return kept
 

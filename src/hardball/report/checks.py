@@ -25,11 +25,13 @@ def heading(budget: str, eps: float) -> list[str]:
 
 
 def check_lines(check: Check) -> list[str]:
-    """One line, and the reason below it where there is one."""
+    """One line, and the note or the reason below it where there is one."""
     result = check.status.upper() if check.status == "fail" else check.status
     line = _line((check.number, check.name, check.found, check.limit, result, _cost(check)))
-    reason = wrap(check.reason, WIDTH, initial_indent="     ", subsequent_indent="     ")
-    return [line, *reason]
+    below = wrap(
+        check.note or check.reason, WIDTH, initial_indent="     ", subsequent_indent="     "
+    )
+    return [line, *below]
 
 
 def _line(cells: tuple[str, ...]) -> str:

@@ -72,6 +72,8 @@ class Finding:
     """For a table's column: what `found` is compared with."""
     threshold: str
     """The same for a sentence."""
+    note: str = ""
+    """What else should be told, in words."""
     forwards: int = 0
     backwards: int = 0
 
@@ -120,6 +122,8 @@ class Check:
     threshold: str = ""
     """The same in a sentence."""
     measured: dict[str, float]
+    note: str = ""
+    """What else should be told, in words."""
     reason: str = ""
     """Why it could not run or does not apply."""
     forwards: int = 0
