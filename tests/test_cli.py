@@ -187,7 +187,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "evaluate eps": (("evaluate", "r", "--eps", "[2]"), "eps=2 for linf; allowed"),
     "evaluate no eps": (("evaluate", "r", "--eps", "[]"), "give at least one of each"),
     "evaluate text": (("evaluate", "r", "--eps", "[a]"), "eps=a; allowed is a finite number"),
-    "protocol": (("evaluate", "r", "--protocol", "x"), "unknown protocol 'x'; there are: autoattack"),
+    "protocol": (
+        ("evaluate", "r", "--protocol", "x"),
+        "unknown protocol 'x'; there are: autoattack",
+    ),
     "attack": (("evaluate", "r", "--attacks", "x"), "unknown attack 'x'; there are: apgd-ce"),
     "n": (("evaluate", "r", "--n", 0), "n=0; allowed is 1 or more"),
     "batch size": (("evaluate", "r", "--batch-size", 0), "batch_size=0; allowed is 1 or more"),
