@@ -31,6 +31,7 @@ from hardball.data import Dataset
 from hardball.engine import fast
 from hardball.models import ConvNet
 from hardball.training.fit import launch
+from hardball.training.schedule import make_optimizer
 from hardball.training.settings import Settings
 from hardball.training.step import Update
 
@@ -90,7 +91,9 @@ def run(point: Point, repeats: int) -> None:
     settings = Settings(steps=point.steps, accelerator="cpu", devices=point.processes)
     fabric = launch(settings)
     model = point.model().to(memory_format=torch.channels_last)
-    wrapped, optimizer = fabric.setup(model, torch.optim.Adam(model.parameters(), 1e-3))
+    wrapped, optimizer = fabric.setup(
+        model, make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
+    )
     update = Update(wrapped, model, optimizer, settings, fabric)
     source = torch.Generator().manual_seed(0)
     images = torch.rand(point.images, 1, point.side, point.side, generator=source)

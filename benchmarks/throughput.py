@@ -39,6 +39,7 @@ from hardball import machine, models
 from hardball.engine import fast
 from hardball.threats import LInf
 from hardball.training.fit import launch
+from hardball.training.schedule import make_optimizer
 from hardball.training.settings import Settings
 from hardball.training.step import Update
 
@@ -184,7 +185,9 @@ class Ours:
         )
         self.fabric = launch(settings)
         model = case.model().to(memory_format=torch.channels_last)
-        wrapped, optimizer = self.fabric.setup(model, torch.optim.Adam(model.parameters(), 1e-3))
+        wrapped, optimizer = self.fabric.setup(
+            model, make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
+        )
         self.update = Update(wrapped, model, optimizer, settings, self.fabric)
         self.case, (self.images, self.labels) = case, case.data()
         # as in `fit`: for the whole training

@@ -102,7 +102,7 @@ def test_at_eps_0_it_is_plain_training_bit_for_bit(train: Dataset) -> None:
 
     model = small(train).to(memory_format=torch.channels_last)
     part, _ = split_validation(train, 300, settings.seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
     steps = math.ceil(len(part) / settings.batch_size)
     for epoch in range(2):
         shuffle = torch.Generator().manual_seed(derive(settings.seed, epoch))

@@ -18,10 +18,10 @@ SCHEDULES: dict[str, Callable[[float], float]] = {
 
 OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
     "adam": lambda parameters, lr, momentum, weight_decay: torch.optim.Adam(
-        parameters, lr=lr, weight_decay=weight_decay
+        parameters, lr=lr, weight_decay=weight_decay, fused=True
     ),
     "adamw": lambda parameters, lr, momentum, weight_decay: torch.optim.AdamW(
-        parameters, lr=lr, weight_decay=weight_decay
+        parameters, lr=lr, weight_decay=weight_decay, fused=True
     ),
     "sgd": lambda parameters, lr, momentum, weight_decay: torch.optim.SGD(
         parameters, lr=lr, momentum=momentum, weight_decay=weight_decay
