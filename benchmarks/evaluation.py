@@ -18,9 +18,9 @@ from typing import Any
 
 import torch
 from art.attacks.evasion import ProjectedGradientDescentPyTorch
-from art.estimators.classification import PyTorchClassifier
 from foolbox import PyTorchModel
 from foolbox.attacks import LinfPGD
+from peers import art_classifier
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
@@ -60,16 +60,8 @@ def by_foolbox(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> 
 
 
 def by_art(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
-    wrapped = PyTorchClassifier(
-        model,
-        nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
     attack = ProjectedGradientDescentPyTorch(
-        wrapped,
+        art_classifier(model, images),
         eps=eps,
         eps_step=2.5 * eps / STEPS,
         max_iter=STEPS,

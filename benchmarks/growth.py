@@ -23,7 +23,7 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from timing import seconds
+from timing import forward_flops, seconds
 from torch import nn
 
 from hardball import machine
@@ -59,15 +59,8 @@ class Point:
     @property
     def work(self) -> float:
         """GFLOP of one training step: steps of two passes, an update of three."""
-        first, second = self.side - 4, (self.side - 4) // 2 - 4
-        last = (second // 2) ** 2 * 2 * self.width
-        macs = (
-            first**2 * 25 * self.width
-            + second**2 * 50 * self.width**2
-            + last * 32 * self.width
-            + 320 * self.width
-        )
-        return 2 * macs * self.batch * (2 * self.steps + 3) / 1e9
+        forward = forward_flops(self.model(), torch.rand(1, 1, self.side, self.side))
+        return forward * self.batch * (2 * self.steps + 3) / 1e9
 
 
 AXES: dict[str, list[Any]] = {
@@ -162,7 +155,9 @@ def grow(axis: str, rounds: int, repeats: int) -> list[dict[str, Any]]:
 
 
 def draw(table: dict[str, list[dict[str, Any]]], path: Path) -> None:
-    figure, panels = plt.subplots(2, len(table), figsize=(3 * len(table), 5), sharey="row")
+    figure, panels = plt.subplots(
+        2, len(table), figsize=(3 * len(table), 5), sharey="row", squeeze=False
+    )
     for (axis, rows), (above, below) in zip(table.items(), panels.T, strict=True):
         values = [row[axis] for row in rows]
         above.loglog(values, [row["milliseconds_per_training_step"] for row in rows], "o-")

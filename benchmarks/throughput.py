@@ -29,9 +29,9 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 from art.attacks.evasion import ProjectedGradientDescentPyTorch
-from art.estimators.classification import PyTorchClassifier
 from foolbox import PyTorchModel
 from foolbox.attacks import LinfPGD
+from peers import art_classifier
 from timing import forward_flops, interleaved, ratio, seconds, summary
 from torch import Tensor, nn
 
@@ -100,16 +100,8 @@ def by_foolbox(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> 
 
 
 def by_art(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
-    wrapped = PyTorchClassifier(
-        model,
-        nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
     attack = ProjectedGradientDescentPyTorch(
-        wrapped,
+        art_classifier(model, images),
         eps=EPS,
         eps_step=ALPHA,
         max_iter=steps,

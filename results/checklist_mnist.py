@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from cross_check import cross_check
-from first_mnist import TITLES, TRAININGS, hardball
+from first_mnist import TITLES, TRAININGS, hardball, train
 
 TRAININGS = TRAININGS | {"eat05": "extend {runs}/at03 --eps 0.5 --epochs 3"}
 TITLES = TITLES | {"eat05": "extended, 0.3→0.5: 3 more epochs"}
@@ -34,17 +34,6 @@ CHECK = (
 )
 CROSS = ("iat04", 0.4)
 """The network on which libraries are compared."""
-
-
-def train(name: str, runs: Path, root: Path, threads: int) -> None:
-    """Train what is not there yet."""
-    folder = runs / name
-    if not (folder / "config.yaml").exists():
-        command = TRAININGS[name].format(runs=runs)
-        data = f" --data-root {root}" if command.startswith("train") else ""
-        hardball(f"{command}{data} --out {folder}", threads)
-    elif not (folder / "outcome.json").exists():
-        hardball(f"train --resume {folder}", threads)
 
 
 def check(name: str, runs: Path, n: int, budget: str, threads: int) -> float:
@@ -108,7 +97,7 @@ def main() -> None:
     arguments = parser.parse_args()
     threads = arguments.threads
     for name in ("at03", "iat04", "eat04", "eat05"):
-        train(name, arguments.runs, arguments.data_root, threads)
+        train(TRAININGS[name], arguments.runs / name, arguments.data_root, threads)
     seconds = {
         name: check(name, arguments.runs, arguments.n, arguments.budget, threads)
         for name in CHECKED

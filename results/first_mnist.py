@@ -43,15 +43,20 @@ def hardball(words: str, threads: int, allowed: tuple[int, ...] = (0,)) -> None:
         raise SystemExit(f"hardball {words}: exit code {ended.returncode}")
 
 
-def make(name: str, runs: Path, root: Path, threads: int) -> None:
-    """Train and measure what is not there yet."""
-    folder = runs / name
+def train(words: str, folder: Path, root: Path, threads: int) -> None:
+    """Train what is not there yet; go on with what was interrupted."""
     if not (folder / "config.yaml").exists():
-        command = TRAININGS[name].format(runs=runs)
+        command = words.format(runs=folder.parent)
         data = f" --data-root {root}" if command.startswith("train") else ""
         hardball(f"{command}{data} --out {folder}", threads)
     elif not (folder / "outcome.json").exists():
         hardball(f"train --resume {folder}", threads)
+
+
+def make(name: str, runs: Path, root: Path, threads: int) -> None:
+    """Train and measure what is not there yet."""
+    folder = runs / name
+    train(TRAININGS[name], folder, root, threads)
     if not (folder / "evaluation.json").exists():
         hardball(MEASURE.format(runs=runs, name=name), threads)
 

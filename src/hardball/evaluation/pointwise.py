@@ -125,18 +125,6 @@ class _Stage:
         self.eps = float(threat.eps)
         self.key = units.key(name, attack, self.eps)
 
-    def known(self, journal: Journal) -> list[Part]:
-        """What was found before. Of an example attacked twice the first attempt counts."""
-        found: list[Part] = []
-        seen: set[int] = set()
-        for record in journal.records(self.key):
-            part = Part(**record)
-            rows = set(part.rows.tolist())
-            if not rows & seen:
-                found.append(part)
-                seen |= rows
-        return found
-
 
 def _plan(
     data: Dataset, threat: ThreatModel, attacks: Mapping[str, Attack], eps: Sequence[float] | None
@@ -198,10 +186,7 @@ class _Search:
         standing = state.standing
         attacked = torch.zeros(len(self.data), dtype=torch.bool)
         attacked[standing] = True
-        used = [part for part in stage.known(self.journal) if bool(attacked[part.rows].any())]
-        left = attacked.clone()
-        for part in used:
-            left[part.rows] = False
+        used, left = units.remaining(units.recorded(self.journal, stage.key), attacked)
         shown = self.progress.add_task(f"{stage.name} at {stage.threat}", total=len(standing))
         self.progress.advance(shown, len(standing) - int(left.sum()))
         for part in self.attempts(self._units(stage, left.nonzero().squeeze(1))):
@@ -242,7 +227,7 @@ def _already_done(plan: Sequence[_Stage], state: _State, journal: Journal) -> st
     standing = state.broken_at.isinf()
     done = begun = known = 0
     for stage in plan:
-        parts = stage.known(journal)
+        parts = units.recorded(journal, stage.key)
         seen = torch.zeros_like(standing)
         for part in parts:
             seen[part.rows] = True

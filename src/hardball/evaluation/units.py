@@ -6,6 +6,7 @@ any process, and kept. Shapes: R examples in the unit, F of them fallen; images 
 
 import json
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
@@ -18,6 +19,7 @@ from hardball.checks import check_logits
 from hardball.data import Dataset
 from hardball.errors import UserError
 from hardball.evaluation.accuracy import described
+from hardball.evaluation.journal import Journal
 from hardball.losses import correct
 from hardball.seeding import generators
 from hardball.threats import ThreatModel
@@ -58,6 +60,29 @@ class Part:
 def key(name: str, attack: Attack, eps: float) -> str:
     """The name under which a journal keeps an attack's parts."""
     return json.dumps({"attack": name, "eps": eps, **described(attack)}, sort_keys=True)
+
+
+def recorded(journal: Journal, key: str) -> list[Part]:
+    """What a journal holds of an attack. Of an example attacked twice the first attempt counts."""
+    found: list[Part] = []
+    seen: set[int] = set()
+    for record in journal.records(key):
+        part = Part(**record)
+        rows = set(part.rows.tolist())
+        if not rows & seen:
+            found.append(part)
+            seen |= rows
+    return found
+
+
+def remaining(parts: Sequence[Part], wanted: Tensor) -> tuple[list[Part], Tensor]:
+    """The parts that attacked some of the examples `wanted` (bool [N]), and which of these, bool [N],
+    none of them did."""
+    used = [part for part in parts if bool(wanted[part.rows].any())]
+    left = wanted.clone()
+    for part in used:
+        left[part.rows] = False
+    return used, left
 
 
 def split(rows: Tensor, attack: Attack, batch_size: int) -> list[Tensor]:

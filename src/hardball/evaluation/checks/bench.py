@@ -20,7 +20,7 @@ from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation
 from hardball.evaluation.checks.budget import Budget
 from hardball.evaluation.identity import model_sha256
 from hardball.evaluation.journal import Journal, Record
-from hardball.evaluation.units import Part, Unit
+from hardball.evaluation.units import Unit
 from hardball.threats import ThreatModel
 
 
@@ -190,13 +190,10 @@ class Bench:
         threat = threat or self.threat
         eps = float(threat.eps)
         key = units.key(name, attack, eps)
-        parts = [Part(**record) for record in self.journal.records(key)]
         wanted = torch.zeros(len(self.data), dtype=torch.bool)
         wanted[rows] = True
-        parts = [part for part in parts if bool(wanted[part.rows].any())]
-        for part in parts:
-            wanted[part.rows] = False
-        left = rows[wanted[rows]]
+        parts, missing = units.remaining(units.recorded(self.journal, key), wanted)
+        left = rows[missing[rows]]
         shown = self.progress.add_task(name, total=len(rows))
         self.progress.advance(shown, len(rows) - len(left))
         for piece in units.split(left, attack, self.batch_size):
