@@ -6,7 +6,8 @@ One network, one batch, one attack (signed PGD, ε=0.3, α=0.05, 15 steps, rando
 
 * peers: torchattacks, foolbox, ART and a plain loop (the authors' form: the loss's whole gradient,
   parameters included), each with Adam's update behind it, on all cores, in PyTorch's default layout;
-* hardball's own training step, in one process on all cores, and in one process per core;
+* hardball's own training step, in one process on all cores, and in one process per core (none of
+  them the peers' process, whose memory allocator stays as it is);
 * the limit: a matrix product of 1024×1024 on all cores, divided by the network's arithmetic.
 
 A training step is the attack and the update. Its arithmetic is 15 sample-steps (forward pass and
@@ -36,7 +37,7 @@ from timing import forward_flops, interleaved, ratio, seconds, summary
 from torch import Tensor, nn
 
 from hardball import machine, models
-from hardball.engine import fast
+from hardball.engine import fast, keep_memory
 from hardball.threats import LInf
 from hardball.training.fit import launch
 from hardball.training.schedule import make_optimizer
@@ -183,6 +184,7 @@ class Ours:
         self.update = Update(wrapped, model, optimizer, settings, self.fabric)
         self.case, (self.images, self.labels) = case, case.data()
         # as in `fit`: for the whole training
+        keep_memory()
         self.block = fast(model)
         self.block.__enter__()
 
@@ -218,16 +220,16 @@ def serve(case: Case, devices: int) -> None:
 
 
 class Workers:
-    """hardball in a process per core, waiting idle between its turns."""
+    """hardball in processes of its own, waiting idle between its turns; they share the cores."""
 
-    def __init__(self, case: Case) -> None:
-        words = [sys.executable, __file__, "--serve", json.dumps(vars(case))]
+    def __init__(self, case: Case, devices: int) -> None:
+        words = [sys.executable, __file__, "--serve", json.dumps(vars(case)), str(devices)]
         self.process = subprocess.Popen(
             words,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
-            env=os.environ | {"OMP_NUM_THREADS": "1"},
+            env=os.environ | {"OMP_NUM_THREADS": str(max(1, CORES // devices))},
         )
 
     def timed(self, what: str) -> float:
@@ -245,7 +247,7 @@ class Workers:
 def compare(case: Case, what: str, repeats: int, peers: list[str]) -> dict[str, Any]:
     """One interleaved comparison."""
     product = torch.rand(SIZE, SIZE)
-    alone, workers = Ours(case, 1), Workers(case)
+    alone, workers = Workers(case, 1), Workers(case, CORES)
     others = {name: Peer(PEERS[name], case) for name in peers}
     # where the gain comes from: the best peer, given hardball's memory layout
     others["torchattacks, channels_last"] = Peer(by_torchattacks, case, channels_last=True)
@@ -256,6 +258,7 @@ def compare(case: Case, what: str, repeats: int, peers: list[str]) -> dict[str, 
         f"hardball, {CORES} processes": lambda: workers.timed(what),
     }
     taken = interleaved(ways, repeats)
+    alone.stop()
     workers.stop()
     limit = 2 * SIZE**3 / 1e9
     flops = case.step_flops if what == "train" else 2 * case.forward_flops * case.sample_steps
@@ -291,10 +294,11 @@ def main() -> None:
     parser.add_argument(
         "--out", type=Path, default=Path(__file__).parent / "results/throughput.json"
     )
-    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.serve:
-        serve(Case(**json.loads(arguments.serve)), CORES)
+        case, devices = arguments.serve
+        serve(Case(**json.loads(case)), int(devices))
         return
     everyone, repeats = list(PEERS), arguments.repeats
     step = compare(Case(), "train", repeats, everyone)

@@ -301,6 +301,28 @@ def test_more_validation_steps_find_more_and_change_no_weight(train: Dataset) ->
     assert runs[1].history[-1]["sample_steps"] == runs[0].history[-1]["sample_steps"]
 
 
+def test_a_finish_trains_its_epochs_as_if_they_were_steps_of_their_own(train: Dataset) -> None:
+    """Their number, from fresh starts whatever was carried before."""
+    part, held = split_validation(train, 300, QUICK.seed)
+
+    def weights_after(carry: bool, **more: int) -> tuple[dict[str, torch.Tensor], list[float]]:
+        settings = replace(QUICK, steps=1, carry=carry, **more)
+        run = fit(
+            small(train), part, curriculum=Constant(0.1, 3), settings=settings, validation=held
+        )
+        return weights(run.model), [row["sample_steps"] for row in run.history]
+
+    finished, cost = weights_after(False, finish_epochs=2, finish_steps=3)
+    assert cost == [n * len(part) for n in (1, 4, 7)]
+    # nothing is carried into the finish or inside it; before it, the first epoch has nothing yet
+    assert same(finished, weights_after(True, finish_epochs=2, finish_steps=3)[0])
+    assert not same(finished, weights_after(False)[0])
+    # a finish as long as the training is training with its steps
+    throughout = replace(QUICK, steps=3, reach=2.5)
+    run = fit(small(train), part, curriculum=Constant(0.1, 3), settings=throughout, validation=held)
+    assert same(weights(run.model), weights_after(True, finish_epochs=3, finish_steps=3)[0])
+
+
 class Watching(nn.Module):
     """Notes the mode and the largest value of every pass."""
 

@@ -40,7 +40,7 @@ KINDS = {
     "ramp": ("--eps", 0.2, "--curriculum", "iterative", "--per", "step", "--increment", 0.06),
     "carried": (
         *("--eps", 0.2, "--curriculum", "iterative", "--per", "step", "--increment", 0.07),
-        *("--carry", "true", "--average", 0.9),
+        *("--carry", "true", "--average", 0.9, "--finish-epochs", 1, "--finish-steps", 3),
     ),
     "dropout": (
         *("--eps", 0.1, "--epochs", 3, "--attack-mode", "train", "--augment", "true"),

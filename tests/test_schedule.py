@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hardball import Settings, UserError
+from hardball import PGD, Settings, UserError
 from hardball.training.schedule import OPTIMIZERS, SCHEDULES, make_optimizer
 
 AT = {
@@ -97,6 +97,10 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("validation_steps", 0, "validation_steps=0; allowed is 1 or more"),
         ("reach", 0, "reach=0; allowed is a positive number, in radii"),
         ("reach", math.inf, "reach=inf; allowed"),
+        ("finish_epochs", -1, "finish_epochs=-1; allowed is 0 or more"),
+        ("finish_epochs", 2, "finish_epochs=2 with finish_steps=None; give both, or neither"),
+        ("finish_steps", 3, "finish_epochs=0 with finish_steps=3; give both, or neither"),
+        ("finish_steps", 0, "finish_steps=0; allowed is 1 or more"),
         ("keep_every", 0, "keep_every=0; allowed is 1 or more"),
         ("devices", 0, "devices=0; allowed is 1 or more"),
         ("num_nodes", 0, "num_nodes=0; allowed is 1 or more"),
@@ -123,6 +127,13 @@ def test_reach_is_what_the_steps_add_up_to() -> None:
     assert Settings(steps=3).attack_at(0.2) == Settings(steps=3).attack.at(0.2)
     with pytest.raises(UserError, match=r"reach=2 with step_size=0\.1, which it would set"):
         Settings(reach=2, step_size=0.1)
+
+
+def test_the_last_epochs_take_more_and_smaller_steps() -> None:
+    settings = Settings(steps=2, reach=1.5, finish_epochs=3, finish_steps=8)
+    early, late = settings.attack_at(0.4), settings.attack_at(0.4, finishing=True)
+    assert (early.steps, early.step_size) == (2, pytest.approx(0.3))
+    assert late == PGD(steps=8, keep="last")  # steps of 2.5·ε/8
 
 
 def test_the_validation_part_is_attacked_as_asked() -> None:

@@ -16,6 +16,7 @@ import torch
 
 from hardball.attacks import Classifier
 from hardball.data import Dataset
+from hardball.engine import keep_memory
 from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.units import Part, Unit
@@ -53,6 +54,7 @@ def attempting(
     if processes < 1:
         raise UserError(f"processes={processes}; allowed is 1 or more")
     if processes == 1:
+        keep_memory()
         yield lambda work: (units.attempt(model, data, unit, batch_size) for unit in work)
         return
     if data.images.device.type != "cpu":
@@ -158,6 +160,7 @@ def _serve(pipe: "Connection[Any, Any]", threads: int) -> None:
     """A worker's life: units until the pipe is closed, also by the other's sudden death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this
     torch.set_num_threads(threads)
+    keep_memory()
     with suppress(EOFError, BrokenPipeError):
         model, data, batch_size = pickle.loads(pipe.recv_bytes())
         while True:

@@ -20,7 +20,7 @@ from torch import nn
 from hardball import storage
 from hardball._version import __version__
 from hardball.data import Dataset, split_validation
-from hardball.engine import fast
+from hardball.engine import fast, keep_memory
 from hardball.errors import UserError
 from hardball.runs import Config, Run, RunFolder
 from hardball.training.curriculum import Curriculum
@@ -91,6 +91,7 @@ def fit(
     if folder is not None and not resume:
         folder.refuse_if_taken()
     fabric = fabric or launch(settings)
+    keep_memory()
     trainer = Trainer(
         model,
         data.to(fabric.device),

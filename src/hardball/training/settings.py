@@ -31,6 +31,11 @@ class Settings:
     carry: bool = False
     """From the second epoch on start the attack where the last one on the same image ended, moved
     along with ε (ATTA), so that few steps do; takes one byte per pixel of the training set."""
+    finish_epochs: int = 0
+    """Let so many epochs at the end take finish_steps steps (of 2.5·ε/steps, nothing carried): few
+    large steps early, more and smaller ones late."""
+    finish_steps: int | None = None
+    """Steps of the training attack in the last finish_epochs."""
     attack_mode: Literal["eval", "train"] = "eval"
     """Mode of batch norm and dropout while attacking (the paper's code: train)."""
     batch_size: int = 128
@@ -99,6 +104,7 @@ class Settings:
             "num_nodes",
             "keep_every",
             "validation_steps",
+            "finish_steps",
         ):
             value = getattr(self, field)
             if value is not None and value < 1:
@@ -126,6 +132,13 @@ class Settings:
                 f"reach={self.reach:g} with step_size={self.step_size:g}, which it would set; leave "
                 "one of them out"
             )
+        if self.finish_epochs < 0:
+            raise UserError(f"finish_epochs={self.finish_epochs}; allowed is 0 or more")
+        if bool(self.finish_epochs) != (self.finish_steps is not None):
+            raise UserError(
+                f"finish_epochs={self.finish_epochs} with finish_steps={self.finish_steps}; give both, "
+                "or neither (0 and null)"
+            )
         if self.carry and self.augment:
             raise UserError(
                 "carry with augment: an image moves from epoch to epoch and its perturbation would "
@@ -146,8 +159,14 @@ class Settings:
             keep="last",
         )
 
-    def attack_at(self, eps: float) -> PGD:
-        """The training attack at ε > 0: one step at least."""
+    def attack_at(self, eps: float, *, finishing: bool = False) -> PGD:
+        """The training attack at ε > 0: one step at least.
+
+        Args:
+            finishing: in the last `finish_epochs`.
+        """
+        if finishing:
+            return replace(self.attack, steps=self.finish_steps, step_size=None)
         attack = self.attack.at(eps, at_least_one=True)
         if self.reach is None:
             return attack
@@ -155,7 +174,7 @@ class Settings:
         return replace(attack, step_size=self.reach * eps / attack.steps)
 
     def validation_attack_at(self, eps: float) -> PGD:
-        """The attack on the validation part at ε > 0."""
+        """The attack on the validation part at ε > 0: the same in all epochs."""
         if self.validation_steps is None:
             return self.attack_at(eps)
         return replace(self.attack, steps=self.validation_steps, step_size=None)

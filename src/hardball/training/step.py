@@ -109,13 +109,13 @@ class Update:
         self.settings, self.fabric, self.carried = settings, fabric, carried
         self.generator = torch.Generator(fabric.device)
 
-    def attack_at(self, eps: float) -> PGD | None:
+    def attack_at(self, eps: float, *, finishing: bool = False) -> PGD | None:
         """The attack for this ε; none at ε = 0 (standard training)."""
-        return self.settings.attack_at(eps) if eps > 0 else None
+        return self.settings.attack_at(eps, finishing=finishing) if eps > 0 else None
 
-    def attack_steps(self, eps: float) -> int:
+    def attack_steps(self, eps: float, *, finishing: bool = False) -> int:
         """Gradient steps per example at this ε."""
-        return _steps(self.attack_at(eps))
+        return _steps(self.attack_at(eps, finishing=finishing))
 
     def __call__(
         self,
@@ -126,6 +126,7 @@ class Update:
         seed: int,
         rows: Tensor | None = None,
         first: bool = True,
+        finishing: bool = False,
     ) -> Done:
         """Gradients for one batch [B, ...]; every process gets the whole batch and takes its share,
         so the random numbers of an example do not depend on the number of processes.
@@ -133,10 +134,12 @@ class Update:
         Args:
             rows: of these images [B], to find what was carried.
             first: their first attack, for which nothing was carried yet.
+            finishing: in the last `finish_epochs` of the training, where nothing is carried.
         """
         torch.manual_seed(derive(seed, self.fabric.global_rank))
         self.generator.manual_seed(seed)
-        total, attack = len(images), self.attack_at(eps)
+        total, attack = len(images), self.attack_at(eps, finishing=finishing)
+        rows = None if finishing else rows
         if self.settings.augment:
             images = augment(images, self.generator)
         images, labels, weight = self._attacked(attack, images, labels, eps, rows, first)

@@ -168,7 +168,14 @@ class Trainer:
             if self.step == self.steps // 2:
                 self.sums.restart_tail()
             seed = derive(settings.seed, self.epoch, self.step)
-            done = self.update(*batch, eps=eps, seed=seed, rows=rows, first=self.epoch == 0)
+            done = self.update(
+                *batch,
+                eps=eps,
+                seed=seed,
+                rows=rows,
+                first=self.epoch == 0,
+                finishing=self._finishing(self.epoch),
+            )
             due = time.monotonic() - last_save > 60 * settings.save_minutes
             bad, stop, save = agree(self.fabric, not done.finite, interrupt.requested, due)
             if bad:
@@ -280,13 +287,17 @@ class Trainer:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.lr * SCHEDULES[self.settings.schedule](done)
 
+    def _finishing(self, epoch: int) -> bool:
+        return epoch >= self.curriculum.total_epochs - self.settings.finish_epochs
+
     def _planned(self) -> float:
         """Sample-steps of the whole curriculum, for the time left."""
         epochs = range(self.curriculum.total_epochs)
-        return float(
-            sum(self.update.attack_steps(self.curriculum.eps_at(e)) for e in epochs)
-            * len(self.train)
-        )
+        steps = [
+            self.update.attack_steps(self.curriculum.eps_at(e), finishing=self._finishing(e))
+            for e in epochs
+        ]
+        return float(sum(steps) * len(self.train))
 
     def _accept(self) -> None:
         """The weights as they are now are good."""
