@@ -23,17 +23,14 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
+from job import Job
 from timing import forward_flops, seconds
 from torch import nn
 
 from hardball import machine
 from hardball.data import Dataset
-from hardball.engine import fast
 from hardball.models import ConvNet
-from hardball.training.fit import launch
-from hardball.training.schedule import make_optimizer
 from hardball.training.settings import Settings
-from hardball.training.step import Update
 
 RESULTS = Path(__file__).parent / "results"
 EPS = 0.3
@@ -81,13 +78,10 @@ def peak() -> float:
 def run(point: Point, repeats: int) -> None:
     """In a process of its own: prints seconds per training step and memory."""
     before = peak()
-    settings = Settings(steps=point.steps, accelerator="cpu", devices=point.processes)
-    fabric = launch(settings)
-    model = point.model().to(memory_format=torch.channels_last)
-    wrapped, optimizer = fabric.setup(
-        model, make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
+    job = Job(
+        point.model(),
+        Settings(steps=point.steps, accelerator="cpu", devices=point.processes),
     )
-    update = Update(wrapped, model, optimizer, settings, fabric)
     source = torch.Generator().manual_seed(0)
     images = torch.rand(point.images, 1, point.side, point.side, generator=source)
     data = Dataset(
@@ -99,12 +93,10 @@ def run(point: Point, repeats: int) -> None:
 
     def step() -> None:
         rows = torch.randperm(point.images, generator=source)[: point.batch]
-        assert update(data.images[rows], data.labels[rows], eps=EPS, seed=0).finite
-        update.apply()
+        job.train(data.images[rows], data.labels[rows], EPS)
 
-    with fast(model):
-        times = [seconds(step) for _ in range(repeats + 1)][1:]
-    if fabric.is_global_zero:
+    times = [seconds(step) for _ in range(repeats + 1)][1:]
+    if job.fabric.is_global_zero:
         print(json.dumps({"seconds": times, "memory_mib": round(peak() - before)}))
 
 

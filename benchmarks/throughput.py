@@ -32,17 +32,14 @@ import torch.nn.functional as F
 from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from foolbox import PyTorchModel
 from foolbox.attacks import LinfPGD
+from job import Job
 from peers import art_classifier
 from timing import forward_flops, interleaved, ratio, seconds, summary
 from torch import Tensor, nn
 
 from hardball import machine, models
-from hardball.engine import fast, keep_memory
 from hardball.threats import LInf
-from hardball.training.fit import launch
-from hardball.training.schedule import make_optimizer
 from hardball.training.settings import Settings
-from hardball.training.step import Update
 
 EPS, ALPHA = 0.3, 0.05
 SHAPES = {"mnist_cnn": (1, 28, 28), "resnet18": (3, 32, 32)}
@@ -166,7 +163,7 @@ class Peer:
 
 
 class Ours:
-    """hardball's training step, as `fit` takes it, on this process and its companions."""
+    """hardball's training step, on this process and its companions."""
 
     def __init__(self, case: Case, devices: int) -> None:
         settings = Settings(
@@ -176,31 +173,22 @@ class Ours:
             devices=devices,
             batch_size=case.batch,
         )
-        self.fabric = launch(settings)
-        model = case.model().to(memory_format=torch.channels_last)
-        wrapped, optimizer = self.fabric.setup(
-            model, make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
-        )
-        self.update = Update(wrapped, model, optimizer, settings, self.fabric)
-        self.case, (self.images, self.labels) = case, case.data()
-        # as in `fit`: for the whole training
-        keep_memory()
-        self.block = fast(model)
-        self.block.__enter__()
+        self.job = Job(case.model(), settings)
+        self.fabric = self.job.fabric
+        self.images, self.labels = case.data()
 
     def attack_once(self) -> None:
+        update, threat = self.job.update, LInf(EPS)
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         images = self.images[mine].contiguous(memory_format=torch.channels_last)
-        attack, threat = self.update.attack_at(EPS), LInf(EPS)
+        attack = update.attack_at(EPS)
         assert attack is not None
-        start = threat.sample(images, self.update.generator)
-        self.update.perturb(attack, images, self.labels[mine], threat, start)
+        start = threat.sample(images, update.generator)
+        update.perturb(attack, images, self.labels[mine], threat, start)
         self.fabric.barrier()
 
     def train_once(self) -> None:
-        done = self.update(self.images, self.labels, eps=EPS, seed=0)
-        assert done.finite
-        self.update.apply()
+        self.job.train(self.images, self.labels, EPS)
 
     def timed(self, what: str) -> float:
         return seconds(self.train_once if what == "train" else self.attack_once)

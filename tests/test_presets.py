@@ -29,13 +29,17 @@ EXPECTED = {
         **MNIST, "epochs": 5, "step_size": 0.005, "attack_mode": "train",
     },
     ("mnist-fast", "constant"): {
-        **MNIST, "epochs": 12, "steps": 2, "reach": 1.5, "step_size": None, "carry": True,
+        **MNIST, "epochs": 10, "steps": 2, "reach": 1.5, "step_size": None, "carry": True,
+        "finish_epochs": 5, "finish_steps": 8,
     },
     ("mnist-fast", "iterative"): {
         **MNIST, "steps": 2, "reach": 1.5, "carry": True, "average": 0.998, "validation_steps": 20,
-        "schedule": "linear-tail", "ramp_epochs": 7, "hold": 5, "per": "step", "beyond": 0.02,
+        "schedule": "linear-tail", "ramp_epochs": 5, "hold": 5, "per": "step", "beyond": 0.02,
+        "finish_epochs": 5, "finish_steps": 8,
     },
-    ("mnist-fast", "extend"): {**MNIST, "epochs": 5, "steps": 2, "carry": True},
+    ("mnist-fast", "extend"): {
+        **MNIST, "epochs": 5, "steps": 2, "carry": True, "finish_epochs": 5, "finish_steps": 8,
+    },
     ("cifar10-paper", "constant"): {
         **CIFAR10, "epochs": 150, "lr": 0.1, "schedule": "steps", "augment": True,
     },

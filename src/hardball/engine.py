@@ -153,7 +153,8 @@ def keep_memory() -> bool:
         return False
     # no block in a mapping of its own; the heap grows by much and shrinks seldom
     wanted = ((_MMAP_MAX, 0), (_TOP_PAD, 2**26), (_TRIM_THRESHOLD, KEPT))
-    return all([mallopt(name, value) for name, value in wanted])
+    taken = [mallopt(name, value) for name, value in wanted]
+    return all(taken)
 
 
 BACKEND = "inductor"
