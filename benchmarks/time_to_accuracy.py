@@ -57,7 +57,7 @@ def trainings(arguments: argparse.Namespace) -> dict[str, Training]:
     if length != PAPER_EPOCHS:
         paper += f" --increment {0.4 / length:.6g}"
     stronger = {
-        f"fast-{steps}-steps": Training(f"{FAST} --steps {steps} --reach 2.5", (0,))
+        f"fast-{steps}-steps": Training(f"{FAST} --finish-steps {steps}", (0,))
         for steps in arguments.stronger
     }
     cut = None if length == PAPER_EPOCHS else f"{length} epochs of the paper's {PAPER_EPOCHS}"
@@ -220,9 +220,9 @@ def parsed() -> argparse.Namespace:
     add("--data-root", type=Path, default=Path("data"))
     add("--runs", type=Path, default=Path("runs/time"))
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the preset")
-    add("--stronger", type=int, nargs="*", default=[8], help="steps of stronger inner attacks")
+    add("--stronger", type=int, nargs="*", default=[20], help="finishing steps of a stronger one")
     add("--paper-epochs", type=int, default=PAPER_EPOCHS, help="of the paper's ramp")
-    add("--only", nargs="+", help="these trainings: mnist-fast, fast-8-steps, mnist-paper")
+    add("--only", nargs="+", help="these trainings: mnist-fast, fast-20-steps, mnist-paper")
     add("--points", type=int, default=4, help="epochs measured per training")
     add("--n", type=int, default=1000, help="test images after the last epoch")
     add("--n-autoattack", type=int, default=1000, help="the same, under AutoAttack")
