@@ -7,13 +7,12 @@ after a warm step: attack steps, batch, width of the network, side of the images
 set, processes. One thing varies, the rest stays at the middle: the paper's MNIST network, batch 128,
 10 steps, 4,096 images. `per_work` is the time divided by the arithmetic, relative to the smallest
 point: above 1 something grows faster than its work. Memory is the peak of a process beyond what the
-imports take. Writes benchmarks/results/growth.json and growth.png.
+imports take (Linux). Writes benchmarks/results/growth.json and growth.png.
 """
 
 import argparse
 import json
 import os
-import resource
 import statistics
 import subprocess
 import sys
@@ -70,14 +69,16 @@ AXES: dict[str, list[Any]] = {
 }
 
 
-def peak() -> float:
-    """MiB."""
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+def memory() -> float:
+    """MiB of this process that come from no file: libraries' pages come and go with the system's mood.
+    Freed memory is kept (`keep_memory`), so after the work this is the work's peak."""
+    status = dict(line.split(":", 1) for line in Path("/proc/self/status").read_text().splitlines())
+    return int(status["RssAnon"].split()[0]) / 1024
 
 
 def run(point: Point, repeats: int) -> None:
     """In a process of its own: prints seconds per training step and memory."""
-    before = peak()
+    before = memory()
     job = Job(
         point.model(),
         Settings(steps=point.steps, accelerator="cpu", devices=point.processes),
@@ -97,7 +98,7 @@ def run(point: Point, repeats: int) -> None:
 
     times = [seconds(step) for _ in range(repeats + 1)][1:]
     if job.fabric.is_global_zero:
-        print(json.dumps({"seconds": times, "memory_mib": round(peak() - before)}))
+        print(json.dumps({"seconds": times, "memory_mib": round(memory() - before)}))
 
 
 def measure(point: Point, repeats: int) -> dict[str, Any]:
@@ -187,7 +188,7 @@ def main() -> None:
         for row in table[axis]:
             print(row, flush=True)
     result = {
-        "command": "python benchmarks/growth.py",
+        "command": " ".join(["python benchmarks/growth.py", *sys.argv[1:]]),
         "middle": asdict(Point()),
         "growth": table,
         "note": arguments.note,
