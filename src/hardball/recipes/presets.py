@@ -31,8 +31,7 @@ PRESETS: dict[str, dict[str, Values]] = {
         "extend": {"epochs": 5, "step_size": 0.005},
     },
     # found by experiment (benchmarks/results/fast_variants.json): two attack steps per image that go on
-    # from those of the epoch before, up the ramp; then eight from a random start, which is what keeps
-    # the network from looking more robust than it is
+    # from those of the epoch before, up the ramp; then eight from a random start, which mask less
     "mnist-fast": {
         "all": {
             **_MNIST,
