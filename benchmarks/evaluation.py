@@ -6,21 +6,21 @@ The same network, images and steps (α = 2.5·ε/200) for everyone, in turn: har
 all cores and in one process per core; torchattacks and foolbox, whose users repeat PGD and keep the
 worst (every image attacked every time); ART with its own restarts; AutoAttack's APGD-CE with 10
 restarts of its 100 steps (another attack: fewer and adaptive steps). Peers get the network in
-PyTorch's default layout, as they would. Writes benchmarks/results/evaluation.json.
+PyTorch's default layout, as they would, and run in this process, where hardball has set the memory
+allocator for all of them. Writes benchmarks/results/evaluation.json.
 """
 
 import argparse
 import json
 import os
+import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from art.attacks.evasion import ProjectedGradientDescentPyTorch
-from foolbox import PyTorchModel
-from foolbox.attacks import LinfPGD
-from peers import art_classifier
+from peers import art_pgd, foolbox_pgd, torchattacks_pgd
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
@@ -38,39 +38,21 @@ def standing(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
         return correct(model(images), labels)
 
 
-def repeated(attack: Callable[[], Tensor], model: nn.Module, labels: Tensor) -> float:
-    """Accuracy under the worst of several runs."""
+def by_repeating(
+    attack: Callable[..., Tensor], model: nn.Module, images: Tensor, labels: Tensor, eps: float
+) -> float:
+    """Accuracy under the worst of several runs of an attack with one start."""
     right = torch.ones(len(labels), dtype=torch.bool)
     for _ in range(RESTARTS):
-        right &= standing(model, attack(), labels)
+        found = attack(model, images, labels, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS)
+        right &= standing(model, found, labels)
     return right.float().mean().item()
 
 
-def by_torchattacks(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
-    import torchattacks
-
-    attack = torchattacks.PGD(model, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS)
-    return repeated(lambda: attack(images, labels), model, labels)
-
-
-def by_foolbox(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
-    attack = LinfPGD(abs_stepsize=2.5 * eps / STEPS, steps=STEPS)
-    wrapped = PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return repeated(lambda: attack.run(wrapped, images, labels, epsilon=eps), model, labels)
-
-
 def by_art(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
-    attack = ProjectedGradientDescentPyTorch(
-        art_classifier(model, images),
-        eps=eps,
-        eps_step=2.5 * eps / STEPS,
-        max_iter=STEPS,
-        num_random_init=RESTARTS,
-        batch_size=len(images),
-        verbose=False,
-    )
-    found = attack.generate(images.numpy(), y=labels.numpy())
-    return standing(model, torch.from_numpy(found), labels).float().mean().item()
+    alpha = 2.5 * eps / STEPS
+    found = art_pgd(model, images, labels, eps=eps, alpha=alpha, steps=STEPS, restarts=RESTARTS)
+    return standing(model, found, labels).float().mean().item()
 
 
 def by_apgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
@@ -81,8 +63,8 @@ def by_apgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> flo
 
 
 PEERS = {
-    "torchattacks, worst of 10": by_torchattacks,
-    "foolbox, worst of 10": by_foolbox,
+    "torchattacks, worst of 10": partial(by_repeating, torchattacks_pgd),
+    "foolbox, worst of 10": partial(by_repeating, foolbox_pgd),
     "ART, 10 restarts": by_art,
     "AutoAttack's APGD-CE, 10 restarts of 100 steps": by_apgd,
 }
@@ -135,8 +117,9 @@ def main() -> None:
         }
         for name, times in taken.items()
     }
+    given = ["RUN" if word == str(arguments.run) else word for word in sys.argv[1:]]
     result = {
-        "command": f"python benchmarks/evaluation.py RUN --n {arguments.n} --eps {eps}",
+        "command": " ".join(["python benchmarks/evaluation.py", *given]),
         "what": f"PGD-{STEPS}, {RESTARTS} restarts, the first {arguments.n} test images, ε={eps}",
         "run": arguments.run.name,
         "speedup_over_fastest_peer": ratio(taken[mine], taken[best]),

@@ -1,12 +1,46 @@
-"""How the speed benchmarks hand a network to the libraries compared."""
+"""PGD of the libraries the speed benchmarks compare with.
 
+For a network, images [B, C, H, W] and labels [B] of ten classes: adversarial images, from one random
+start (ART: the worst of `restarts`).
+"""
+
+import torch
+from art.attacks.evasion import ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
+from foolbox import PyTorchModel
+from foolbox.attacks import LinfPGD
 from torch import Tensor, nn
 
 
-def art_classifier(model: nn.Module, images: Tensor) -> PyTorchClassifier:
-    """For images [B, C, H, W] of ten classes."""
-    return PyTorchClassifier(
+def torchattacks_pgd(
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, alpha: float, steps: int
+) -> Tensor:
+    import torchattacks
+
+    attack = torchattacks.PGD(model, eps=eps, alpha=alpha, steps=steps)
+    found: Tensor = attack(images, labels)
+    return found
+
+
+def foolbox_pgd(
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, alpha: float, steps: int
+) -> Tensor:
+    attack = LinfPGD(abs_stepsize=alpha, steps=steps)
+    wrapped = PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
+    return attack.run(wrapped, images, labels, epsilon=eps)
+
+
+def art_pgd(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    alpha: float,
+    steps: int,
+    restarts: int = 1,
+) -> Tensor:
+    classifier = PyTorchClassifier(
         model,
         nn.CrossEntropyLoss(),
         input_shape=tuple(images.shape[1:]),
@@ -14,3 +48,13 @@ def art_classifier(model: nn.Module, images: Tensor) -> PyTorchClassifier:
         clip_values=(0.0, 1.0),
         device_type="cpu",
     )
+    attack = ProjectedGradientDescentPyTorch(
+        classifier,
+        eps=eps,
+        eps_step=alpha,
+        max_iter=steps,
+        num_random_init=restarts,
+        batch_size=len(images),
+        verbose=False,
+    )
+    return torch.from_numpy(attack.generate(images.numpy(), y=labels.numpy()))

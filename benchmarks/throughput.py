@@ -29,11 +29,8 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from art.attacks.evasion import ProjectedGradientDescentPyTorch
-from foolbox import PyTorchModel
-from foolbox.attacks import LinfPGD
 from job import Job
-from peers import art_classifier
+from peers import art_pgd, foolbox_pgd, torchattacks_pgd
 from timing import forward_flops, interleaved, ratio, seconds, summary
 from torch import Tensor, nn
 
@@ -80,53 +77,25 @@ class Case:
         return self.forward_flops * self.batch * (2 * self.steps + 3)
 
 
-# Peers: functions of (model, images, labels, steps) → adversarial images
-
-
-def by_torchattacks(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
-    import torchattacks
-
-    attack = torchattacks.PGD(model, eps=EPS, alpha=ALPHA, steps=steps)
-    found: Tensor = attack(images, labels)
-    return found
-
-
-def by_foolbox(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
-    attack = LinfPGD(abs_stepsize=ALPHA, steps=steps)
-    wrapped = PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
-    return attack.run(wrapped, images, labels, epsilon=EPS)
-
-
-def by_art(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
-    attack = ProjectedGradientDescentPyTorch(
-        art_classifier(model, images),
-        eps=EPS,
-        eps_step=ALPHA,
-        max_iter=steps,
-        num_random_init=1,
-        batch_size=len(images),
-        verbose=False,
-    )
-    return torch.from_numpy(attack.generate(images.numpy(), y=labels.numpy()))
-
-
-def by_plain_loop(model: nn.Module, images: Tensor, labels: Tensor, steps: int) -> Tensor:
+def plain_loop(
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, alpha: float, steps: int
+) -> Tensor:
     """As papers' code has it: `backward` fills the parameters' gradients too."""
-    point = (images + torch.empty_like(images).uniform_(-EPS, EPS)).clamp(0, 1)
+    point = (images + torch.empty_like(images).uniform_(-eps, eps)).clamp(0, 1)
     for _ in range(steps):
         point = point.detach().requires_grad_(True)
         F.cross_entropy(model(point), labels).backward()  # type: ignore[no-untyped-call]
         assert point.grad is not None
-        moved = point.detach() + ALPHA * point.grad.sign()
-        point = torch.min(torch.max(moved, images - EPS), images + EPS).clamp(0, 1)
+        moved = point.detach() + alpha * point.grad.sign()
+        point = torch.min(torch.max(moved, images - eps), images + eps).clamp(0, 1)
     return point.detach()
 
 
 PEERS = {
-    "torchattacks": by_torchattacks,
-    "foolbox": by_foolbox,
-    "ART": by_art,
-    "plain loop": by_plain_loop,
+    "torchattacks": torchattacks_pgd,
+    "foolbox": foolbox_pgd,
+    "ART": art_pgd,
+    "plain loop": plain_loop,
 }
 
 
@@ -134,7 +103,7 @@ PEERS = {
 class Peer:
     """A library's attack and Adam's update."""
 
-    attack: Callable[[nn.Module, Tensor, Tensor, int], Tensor]
+    attack: Callable[..., Tensor]
     case: Case
     channels_last: bool = False
     model: nn.Module = field(init=False)
@@ -148,11 +117,12 @@ class Peer:
         if self.channels_last:
             self.images = self.images.contiguous(memory_format=torch.channels_last)
 
-    def attack_once(self) -> None:
-        self.attack(self.model, self.images, self.labels, self.case.steps)
+    def attack_once(self) -> Tensor:
+        steps = self.case.steps
+        return self.attack(self.model, self.images, self.labels, eps=EPS, alpha=ALPHA, steps=steps)
 
     def train_once(self) -> None:
-        moved = self.attack(self.model, self.images, self.labels, self.case.steps)
+        moved = self.attack_once()
         self.model.train()
         self.optimizer.zero_grad()
         F.cross_entropy(self.model(moved), self.labels).backward()  # type: ignore[no-untyped-call]
@@ -238,7 +208,7 @@ def compare(case: Case, what: str, repeats: int, peers: list[str]) -> dict[str, 
     alone, workers = Workers(case, 1), Workers(case, CORES)
     others = {name: Peer(PEERS[name], case) for name in peers}
     # where the gain comes from: the best peer, given hardball's memory layout
-    others["torchattacks, channels_last"] = Peer(by_torchattacks, case, channels_last=True)
+    others["torchattacks, channels_last"] = Peer(torchattacks_pgd, case, channels_last=True)
     ways: dict[str, Callable[[], float]] = {
         "matrix product": lambda: seconds(lambda: product @ product),
         **{name: lambda peer=peer: peer.timed(what) for name, peer in others.items()},
