@@ -10,6 +10,8 @@ from hardball.cli.main import main
 from hardball.recipes.presets import PRESETS, preset
 
 MNIST = {"data": "mnist", "model": "mnist_cnn", "optimizer": "adam", "lr": 1e-3, "batch_size": 128}
+FAST = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 2, "carry": True}
+FAST |= {"finish_epochs": 3, "finish_steps": 8}
 CIFAR10 = {"data": "cifar10", "model": "resnet50", "optimizer": "sgd", "momentum": 0.9}
 CIFAR10 |= {"weight_decay": 5e-4, "batch_size": 128, "step_size": 2 / 255}
 
@@ -28,18 +30,12 @@ EXPECTED = {
     ("mnist-authors-code", "extend"): {
         **MNIST, "epochs": 5, "step_size": 0.005, "attack_mode": "train",
     },
-    ("mnist-fast", "constant"): {
-        **MNIST, "epochs": 10, "steps": 2, "reach": 1.5, "step_size": None, "carry": True,
-        "finish_epochs": 5, "finish_steps": 8,
-    },
+    ("mnist-fast", "constant"): {**FAST, "epochs": 8, "reach": 1.5, "step_size": None},
     ("mnist-fast", "iterative"): {
-        **MNIST, "steps": 2, "reach": 1.5, "carry": True, "average": 0.998, "validation_steps": 20,
-        "schedule": "linear-tail", "ramp_epochs": 5, "hold": 5, "per": "step", "beyond": 0.02,
-        "finish_epochs": 5, "finish_steps": 8,
+        **FAST, "reach": 1.5, "average": 0.998, "validation_steps": 20,
+        "schedule": "linear-tail", "ramp_epochs": 5, "hold": 3, "per": "step", "beyond": 0.02,
     },
-    ("mnist-fast", "extend"): {
-        **MNIST, "epochs": 5, "steps": 2, "carry": True, "finish_epochs": 5, "finish_steps": 8,
-    },
+    ("mnist-fast", "extend"): {**FAST, "epochs": 3},
     ("cifar10-paper", "constant"): {
         **CIFAR10, "epochs": 150, "lr": 0.1, "schedule": "steps", "augment": True,
     },

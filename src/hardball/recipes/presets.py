@@ -31,22 +31,25 @@ PRESETS: dict[str, dict[str, Values]] = {
         "extend": {"epochs": 5, "step_size": 0.005},
     },
     # found by experiment (benchmarks/results/fast_variants.json): two attack steps per image that go on
-    # from those of the epoch before, up the ramp; then eight from a random start, which mask less
+    # from those of the epoch before, up the ramp, in many quick updates; then eight from a random
+    # start, which mask less; three epochs of them, for more only fit the training images
     "mnist-fast": {
         "all": {
             **_MNIST,
+            "batch_size": 64,
+            "lr": 2e-3,
             "schedule": "linear-tail",
             "steps": 2,
             "reach": 1.5,
             "carry": True,
-            "finish_epochs": 5,
+            "finish_epochs": 3,
             "finish_steps": 8,
             "average": 0.998,
             "validation_steps": 20,
         },
-        "iterative": {"ramp_epochs": 5, "hold": 5, "per": "step", "beyond": 0.02},
-        "constant": {"epochs": 10},
-        "extend": {"epochs": 5},
+        "iterative": {"ramp_epochs": 5, "hold": 3, "per": "step", "beyond": 0.02},
+        "constant": {"epochs": 8},
+        "extend": {"epochs": 3},
     },
     "cifar10-paper": {
         "all": {
