@@ -29,7 +29,13 @@ from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
-from matplotlib.ticker import EngFormatter, LogLocator, NullFormatter, PercentFormatter
+from matplotlib.ticker import (
+    EngFormatter,
+    LogLocator,
+    MultipleLocator,
+    NullFormatter,
+    PercentFormatter,
+)
 
 from hardball import machine
 from hardball.runs import RunFolder
@@ -211,23 +217,26 @@ def picture(curves: dict[str, dict[str, Any]]) -> Figure:
         axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
         axes.xaxis.set_minor_formatter(NullFormatter())
         axes.xaxis.set_major_formatter(EngFormatter(sep=" "))
+        axes.margins(x=0.1)
+        axes.yaxis.set_major_locator(MultipleLocator(0.05))
         axes.yaxis.set_major_formatter(PercentFormatter(1.0, decimals=0))
         axes.spines[["top", "right"]].set_visible(False)
-    left, right = figure.axes
-    left.set_ylabel("test accuracy at ε = 0.4")
-    left.legend(
-        [Line2D([], [], color=f"C{number}", lw=3) for number in range(len(curves))],
-        [name + (f" ({found['cut']})" if found["cut"] else "") for name, found in curves.items()],
-        loc="lower right",
+    figure.axes[0].set_ylabel("test accuracy at ε = 0.4")
+    handles = {
+        name + (f" ({found['cut']})" if found["cut"] else ""): Line2D([], [], color=f"C{i}", lw=3)
+        for i, (name, found) in enumerate(curves.items())
+    }
+    handles |= {
+        measure: Line2D([], [], color="0.4", marker=style[0], ls=style[1:], ms=4)
+        for measure, style in STYLES.items()
+    }
+    figure.legend(
+        list(handles.values()),
+        list(handles),
+        loc="outside lower center",
+        ncols=len(handles),
         frameon=False,
-        fontsize=7,
-    )
-    right.legend(
-        [Line2D([], [], color="0.4", marker=s[0], ls=s[1:], ms=4) for s in STYLES.values()],
-        list(STYLES),
-        loc="lower right",
-        frameon=False,
-        fontsize=7,
+        fontsize=8,
     )
     return figure
 
@@ -289,7 +298,7 @@ def main() -> None:
         "target": {**TARGET, "sample_steps": MOST_SAMPLE_STEPS, "minutes": MOST_MINUTES},
         "met": reached(preset) if preset else None,
         "others": ends,
-        "command": "python " + " ".join(["benchmarks/time_to_accuracy.py", *sys.argv[1:]]),
+        "command": shlex.join(["python", "benchmarks/time_to_accuracy.py", *sys.argv[1:]]),
         "note": arguments.note,
         "n": arguments.n,
         "n_autoattack": arguments.n_autoattack,
