@@ -20,7 +20,7 @@ class Job:
         wrapped, optimizer = self.fabric.setup(
             model, make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
         )
-        self.update = Update(wrapped, model, optimizer, settings, self.fabric)
+        self.update = Update(wrapped, model, optimizer, settings, self.fabric, torch.channels_last)
         self._block = fast(model)
         self._block.__enter__()
 

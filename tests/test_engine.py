@@ -14,8 +14,27 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from hardball import PGD, Constant, LInf, Settings, ThreatModel, build, engine, fit
-from hardball.engine import Captured, NarrowConv2d, fast, narrow_input_gradient
+from hardball import (
+    PGD,
+    Constant,
+    Dataset,
+    LInf,
+    Settings,
+    ThreatModel,
+    build,
+    engine,
+    evaluate,
+    fit,
+    protocols,
+)
+from hardball.engine import (
+    Captured,
+    NarrowConv2d,
+    channels_last,
+    fast,
+    narrow_input_gradient,
+    prefer_channels_last,
+)
 from hardball.models import mnist_cnn
 
 SHAPE = (1, 28, 28)
@@ -110,6 +129,109 @@ def test_other_convolutions_are_left_alone(layer):
 def test_what_is_no_module_is_left_alone():
     with fast(lambda images: images):
         pass
+
+
+class Viewing(nn.Module):
+    """A network as tutorials write it: it works in PyTorch's default layout only."""
+
+    def __init__(self, channels: int = 1, *, norm: bool = False) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(channels, 8, 3)
+        self.norm = nn.BatchNorm2d(8) if norm else nn.Identity()
+        self.second = nn.Conv2d(8, 8, 3)
+        self.last = nn.Linear(8 * 4 * 4, 4)
+
+    def forward(self, images):
+        x = F.relu(self.second(F.relu(self.norm(self.first(images)))))
+        return self.last(x.view(-1, 8 * 4 * 4))
+
+
+class Flattening(Viewing):
+    def forward(self, images):
+        return self.last(self.second(self.norm(self.first(images))).flatten(1))
+
+
+def in_layout(model, layout):
+    weight = model.second.weight
+    return weight.stride() == weight.to(memory_format=layout).stride()
+
+
+LAYOUTS = pytest.mark.parametrize(
+    ("network", "layout"),
+    [(Viewing, torch.contiguous_format), (Flattening, torch.channels_last)],
+    ids=["a view", "flatten"],
+)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+@LAYOUTS
+def test_channels_last_is_taken_where_the_network_works_so(network, layout, channels):
+    model, images = network(channels), torch.rand(5, channels, 8, 8)
+    plain = model(images)
+    assert prefer_channels_last(model, images) == layout
+    assert in_layout(model, layout)
+    found = model(images.contiguous(memory_format=layout))
+    torch.testing.assert_close(found, plain, rtol=1e-5, atol=1e-6)
+
+
+def test_images_of_other_shapes_and_other_callables_keep_the_default_layout():
+    model = Flattening()
+    assert prefer_channels_last(model, torch.rand(5, 64)) == torch.contiguous_format
+    assert in_layout(model, torch.contiguous_format)
+    assert prefer_channels_last(lambda x: x, torch.rand(5, 1, 8, 8)) == torch.contiguous_format
+
+
+def test_a_network_that_nothing_works_on_is_left_for_its_own_error():
+    model = nn.Sequential(nn.Conv2d(1, 4, 3), nn.Linear(7, 10))
+    assert prefer_channels_last(model, torch.rand(2, 1, 8, 8)) == torch.contiguous_format
+    with (
+        pytest.raises(RuntimeError, match="shapes cannot be multiplied"),
+        channels_last(model, torch.rand(2, 1, 8, 8)),
+    ):
+        model(torch.rand(2, 1, 8, 8))
+
+
+@LAYOUTS
+def test_trying_a_layout_leaves_nothing_behind(network, layout):
+    class Drawing(network):
+        def forward(self, images):
+            return super().forward(images + 0.1 * torch.rand_like(images))
+
+    model = Drawing(norm=True)
+    before, memory = copy.deepcopy(model.state_dict()), [p.data_ptr() for p in model.parameters()]
+    drawn = torch.random.get_rng_state()
+    with channels_last(model, torch.rand(2, 1, 8, 8, generator=torch.Generator())):
+        assert torch.equal(torch.random.get_rng_state(), drawn)
+        assert in_layout(model, layout)
+    assert all(torch.equal(v, before[k]) for k, v in model.state_dict().items())
+    assert [p.data_ptr() for p in model.parameters()] == memory
+    assert in_layout(model, torch.contiguous_format)
+    assert model.training
+    assert all(p.grad is None for p in model.parameters())
+
+
+def test_the_layout_is_back_after_an_error():
+    model = Flattening()
+    with pytest.raises(RuntimeError), channels_last(model, torch.rand(2, 1, 8, 8)):
+        model(torch.rand(2, 1, 9, 9))
+    assert in_layout(model, torch.contiguous_format)
+
+
+@pytest.mark.parametrize("channels", [1, 3])
+def test_a_network_that_views_its_activations_is_trained_and_evaluated(channels):
+    source = torch.Generator().manual_seed(0)
+    images = torch.rand(40, channels, 8, 8, generator=source)
+    data = Dataset(name="squares", images=images, labels=torch.arange(40) % 4, classes=4)
+    model = Viewing(channels)
+    fit(
+        model,
+        data,
+        curriculum=Constant(0.05, 1),
+        settings=Settings(steps=2, batch_size=16, validation=8, carry=True, average=0.5),
+    )
+    # every family of attacks: their iterates and gradients come in the layouts they come in
+    attacks = {**protocols.strong, **protocols.autoattack}
+    assert evaluate(model, data.rows(slice(0, 8)), LInf(0.1), attacks=attacks).clean.n == 8
 
 
 def test_an_attack_finds_the_same_examples(batch):

@@ -12,7 +12,8 @@ SOURCE = Path(hardball.__file__).parent
 
 LEVELS: list[set[str]] = [
     {"errors", "_version"},
-    {"threats", "losses", "checks", "modes", "seeding", "storage", "machine", "engine"},
+    {"threats", "losses", "checks", "modes", "seeding", "storage", "machine"},
+    {"engine"},
     {"attacks", "models", "data", "theory"},
     {"runs"},
     {"training", "evaluation", "landscape", "interpretation"},

@@ -22,10 +22,11 @@ from hardball.attacks.guarded import (
     seed_of,
     unattacked,
 )
-from hardball.attacks.result import AttackResult, Classifier, take, untouched
+from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.checks import check_images, check_labels
 from hardball.errors import UserError, unknown
 from hardball.losses import LOSSES
+from hardball.modes import untouched
 from hardball.threats import Generator, ThreatModel
 
 PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")

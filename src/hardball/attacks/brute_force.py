@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from hardball.attacks.guarded import judged, unattacked
-from hardball.attacks.result import AttackResult, Classifier, take, untouched
+from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.checks import check_images, check_labels
 from hardball.errors import UserError
+from hardball.modes import untouched
 from hardball.threats import Generator, ThreatModel, uniform
 
 DRAWN = 128

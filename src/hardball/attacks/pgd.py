@@ -11,10 +11,11 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from hardball.attacks.result import AttackResult, Classifier, take, untouched
+from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.checks import check_images, check_labels, check_logits
 from hardball.errors import UserError, unknown
 from hardball.losses import LOSSES, correct, cross_entropy
+from hardball.modes import untouched
 from hardball.threats import GEOMETRIES, Generator, ThreatModel
 
 DIRECTIONS: dict[str, Callable[[ThreatModel, Tensor], Tensor]] = {

@@ -3,15 +3,12 @@
 Shapes: B examples; images [B, ...]; every per-example quantity [B].
 """
 
-import random
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from hardball.threats import Generator, ThreatModel
 
@@ -78,36 +75,3 @@ def take(generator: Generator, rows: Tensor) -> Generator:
     if generator is None or isinstance(generator, torch.Generator):
         return generator
     return [generator[i] for i in rows.tolist()]
-
-
-@contextmanager
-def untouched(model: Classifier, *, random_state: bool = True) -> Iterator[None]:
-    """Within this block the model may be called in any mode; afterwards its buffers (batch-norm
-    statistics and the like) and, with `random_state`, the global random states (torch's, numpy's and
-    Python's own) are as before.
-
-    Parameters, `.grad`, `requires_grad` and train/eval modes need no restoring: the attacks take
-    gradients of their input only and switch nothing.
-    """
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    saved = [
-        (module, name, buffer, buffer.clone())
-        for module in modules
-        for name, buffer in module._buffers.items()
-        if buffer is not None
-    ]
-    # the legacy state: no Generator can be passed to what draws from it
-    numbers = (random.getstate(), np.random.get_state()) if random_state else None  # noqa: NPY002
-    started = torch.cuda.is_initialized()  # type: ignore[no-untyped-call]
-    devices = range(torch.cuda.device_count()) if started else ()
-    try:
-        with torch.random.fork_rng(devices=devices, enabled=random_state):
-            yield
-    finally:
-        if numbers is not None:
-            random.setstate(numbers[0])
-            np.random.set_state(numbers[1])  # noqa: NPY002
-        with torch.no_grad():
-            for module, name, buffer, value in saved:
-                buffer.copy_(value)
-                module._buffers[name] = buffer

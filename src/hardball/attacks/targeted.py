@@ -7,10 +7,11 @@ import torch
 from torch import Tensor
 
 from hardball.attacks.pgd import PGD
-from hardball.attacks.result import AttackResult, Classifier, take, untouched
+from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.checks import check_images, check_labels, check_logits
 from hardball.errors import UserError
 from hardball.losses import LOSSES, correct
+from hardball.modes import untouched
 from hardball.threats import Generator, ThreatModel
 
 

@@ -7,10 +7,10 @@ from torch import Tensor
 
 from hardball.attacks.guarded import judged, unattacked
 from hardball.attacks.pgd import PGD
-from hardball.attacks.result import Attack, AttackResult, Classifier, take, untouched
+from hardball.attacks.result import Attack, AttackResult, Classifier, take
 from hardball.checks import check_images, check_labels, check_logits
 from hardball.errors import UserError
-from hardball.modes import evaluating
+from hardball.modes import evaluating, untouched
 from hardball.threats import Generator, ThreatModel
 
 

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
-from hardball.engine import fast
+from hardball.engine import channels_last, fast
 from hardball.errors import UserError
 from hardball.evaluation.accuracy import Evaluation, described
 from hardball.evaluation.checks.bench import Bench, NotApplicable, Origin
@@ -101,9 +101,10 @@ def checklist(
     if float(threat.eps) not in evaluation.worst:
         measured = ", ".join(f"{eps:g}" for eps in evaluation.worst)
         raise UserError(f"eps={float(threat.eps):g} was not measured; measured are: {measured}")
-    with fast(model), evaluating(model):
+    model = accepting(model, data.images.dtype)
+    with fast(model), channels_last(model, data.images), evaluating(model):
         bench = Bench(
-            accepting(model, data.images.dtype),
+            model,
             data,
             threat,
             evaluation,

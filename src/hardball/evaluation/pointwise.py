@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hardball.attacks import Attack, AutoAttackPart, Classifier
 from hardball.data import Dataset
-from hardball.engine import fast
+from hardball.engine import channels_last, fast
 from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation, Score
@@ -75,6 +75,7 @@ def evaluate(
     model = units.accepting(model, data.images.dtype)
     with (
         fast(model),
+        channels_last(model, data.images),
         evaluating(model),
         attempting(model, data, batch_size, processes) as attempts,
     ):

@@ -48,7 +48,7 @@ def subject(
     config = _config_of(path, data, data_root, model, model_args)
     where = _device(device)
     whole = load_dataset(config["data"]["name"], config["data"]["root"], split)
-    network = _loaded(path, config, whole).to(where).to(memory_format=torch.channels_last)
+    network = _loaded(path, config, whole).to(where)
     return Subject(
         network=network,
         data=whole.rows(slice(0, n)).to(where),

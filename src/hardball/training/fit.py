@@ -59,7 +59,8 @@ def fit(
 
     Args:
         model: images [B, C, H, W] in [0, 1] → logits [B, K]. Trained from the weights it has: give
-            it those of a smaller ε for extended adversarial training.
+            it those of a smaller ε for extended adversarial training. It is trained in channels_last
+            if it works there, which is faster: flatten activations by `flatten(1)`, not `view`.
         data: the training part.
         curriculum: how ε moves: `Constant`, `Iterative` or anything with the same methods.
         epochs: overrides the curriculum's own number.

@@ -92,6 +92,7 @@ class Update:
     Args:
         wrapped: the model as Fabric set it up, for the gradient of the parameters.
         model: the same model unwrapped, for the attack: its passes are no business of DDP's.
+        layout: the model's, to have its images in (see `engine.prefer_channels_last`).
         carried: where the last attacks on the training images ended, if attacks go on from there.
     """
 
@@ -102,12 +103,17 @@ class Update:
         optimizer: torch.optim.Optimizer,
         settings: Settings,
         fabric: Fabric,
+        layout: torch.memory_format,
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
         self.attacked = Captured(model) if settings.compile else model
         self.settings, self.fabric, self.carried = settings, fabric, carried
+        self.layout = layout
         self.generator = torch.Generator(fabric.device)
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self.layout)
 
     def attack_at(self, eps: float, *, finishing: bool = False) -> PGD | None:
         """The attack for this ε; none at ε = 0 (standard training)."""
@@ -171,7 +177,7 @@ class Update:
         there are fewer examples than processes: DDP needs everyone to take part)."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         mine = slice(rank, None, world) if rank < len(images) else slice(0, 1)
-        share, labels = _fast(images[mine]), labels[mine]
+        share, labels = self.laid_out(images[mine]), labels[mine]
         weight = torch.full_like(labels, int(rank < len(images)), dtype=images.dtype)
         if attack is None:
             return share, labels, weight
@@ -180,7 +186,7 @@ class Update:
             start = carried.start(rows, images, threat)
         else:
             start = threat.sample(images, self.generator) if self.settings.random_start else images
-        found = self.perturb(attack, share, labels, threat, _fast(start[mine]))
+        found = self.perturb(attack, share, labels, threat, self.laid_out(start[mine]))
         if carried is not None and rows is not None:
             carried.keep(rows, share, found, threat, self.fabric)
         return found, labels, weight
@@ -222,7 +228,8 @@ def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[st
         images, labels = held.images[first : first + 500], held.labels[first : first + 500]
         start = threat.sample(images, update.generator)
         share = slice(fabric.global_rank, None, fabric.world_size)
-        images, labels, start = _fast(images[share]), labels[share], _fast(start[share])
+        labels = labels[share]
+        images, start = (update.laid_out(each[share]) for each in (images, start))
         if not len(labels):
             continue
         adversarial = images
@@ -247,8 +254,3 @@ def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[st
 
 def _steps(attack: PGD | None) -> int:
     return 0 if attack is None else attack.steps or 0
-
-
-def _fast(images: Tensor) -> Tensor:
-    """The memory layout in which convolutions run best, on CPUs and GPUs alike."""
-    return images.contiguous(memory_format=torch.channels_last) if images.dim() == 4 else images

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from hardball import storage
 from hardball.checks import check_logits
 from hardball.data import Dataset
+from hardball.engine import prefer_channels_last
 from hardball.errors import UserError
 from hardball.modes import evaluating
 from hardball.runs import (
@@ -77,7 +78,7 @@ class Trainer:
         self.curriculum, self.settings, self.fabric = curriculum, settings, fabric
         self.folder, self.identity = folder, identity
         self.train, self.held = train, held
-        self.model = model.to(memory_format=torch.channels_last)
+        self.model, layout = model, prefer_channels_last(model, train.images)
         if not model.training:
             model.train()
         optimizer = make_optimizer(
@@ -91,7 +92,7 @@ class Trainer:
         check_classes(model, train)
         self.carried = Carried(train.images) if settings.carry else None
         self.average = Average(model, settings.average) if settings.average else None
-        self.update = Update(wrapped, model, self.optimizer, settings, fabric, self.carried)
+        self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = health.constant_loss(train.labels, train.classes)
         self.epoch = self.step = 0

@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import PGD
-from hardball.attacks.result import untouched
 from hardball.checks import check_logits
 from hardball.errors import UserError
 from hardball.evaluation.checks.bench import Bench
 from hardball.evaluation.checks.check import FEW, Finding, Limit, counted
 from hardball.evaluation.verdict import MASKED_POINTS, masked_beyond
 from hardball.losses import LOSSES, cross_entropy, margin
+from hardball.modes import untouched
 from hardball.seeding import derive, generators
 from hardball.threats import per_example, uniform
 

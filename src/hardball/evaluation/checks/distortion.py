@@ -6,7 +6,7 @@ from torch import Tensor
 
 from hardball.attacks import PGD, Classifier, minimum_distortion
 from hardball.attacks.distortion import Distortion
-from hardball.engine import fast
+from hardball.engine import channels_last, fast
 from hardball.evaluation.checks.bench import Bench, NotApplicable
 from hardball.evaluation.checks.check import Finding
 from hardball.modes import evaluating
@@ -59,7 +59,7 @@ def _measured(bench: Bench, model: Classifier, rows: Tensor) -> Distortion:
     images, labels = bench.tensors(rows)
     _, high = bench.threat.geometry.radii
     whole = bench.threat.norm == "l0"
-    with fast(model), evaluating(model):
+    with fast(model), channels_last(model, images), evaluating(model):
         return minimum_distortion(
             model,
             images,

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import Classifier
-from hardball.attacks.result import untouched
 from hardball.checks import check_logits
 from hardball.evaluation.checks.bench import Bench, NotApplicable
 from hardball.evaluation.checks.check import Finding, Limit, counted
+from hardball.modes import untouched
 from hardball.seeding import generators
 from hardball.threats import ThreatModel, gaussian
 
