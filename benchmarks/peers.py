@@ -1,4 +1,4 @@
-"""PGD of the libraries the speed benchmarks compare with.
+"""Attacks of the libraries the speed benchmarks compare with.
 
 For a network, images [B, C, H, W] and labels [B] of ten classes: adversarial images, from one random
 start (ART: the worst of `restarts`).
@@ -58,3 +58,16 @@ def art_pgd(
         verbose=False,
     )
     return torch.from_numpy(attack.generate(images.numpy(), y=labels.numpy()))
+
+
+def autoattack_apgd(
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, restarts: int
+) -> Tensor:
+    """Its APGD-CE, 100 steps a restart."""
+    from pyautoattack import AutoAttack
+
+    attack = AutoAttack(model, eps=eps, version="custom", attacks=["apgd-ce"], device="cpu", seed=0)
+    attack.verbose = False
+    attack.apgd.n_restarts = restarts
+    found: Tensor = attack.run_standard_evaluation(images, labels, batch_size=len(images))[0]
+    return found
