@@ -1,4 +1,4 @@
-"""What an attack returns, and the promise to leave everything else as it was.
+"""What an attack returns, and what it is called with.
 
 Shapes: B examples; images [B, ...]; every per-example quantity [B].
 """
