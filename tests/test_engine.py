@@ -21,6 +21,7 @@ from hardball import (
     LInf,
     Settings,
     ThreatModel,
+    UserError,
     build,
     engine,
     evaluate,
@@ -232,6 +233,31 @@ def test_a_network_that_views_its_activations_is_trained_and_evaluated(channels)
     # every family of attacks: their iterates and gradients come in the layouts they come in
     attacks = {**protocols.strong, **protocols.autoattack}
     assert evaluate(model, data.rows(slice(0, 8)), LInf(0.1), attacks=attacks).clean.n == 8
+
+
+@pytest.mark.parametrize(
+    "use",
+    [
+        lambda model, data: fit(model, data, curriculum=Constant(0.1, 1)),
+        lambda model, data: evaluate(model, data, LInf(0.1), attacks=protocols.quick),
+    ],
+    ids=["fit", "evaluate"],
+)
+def test_a_network_that_changes_its_images_in_place_is_refused_and_spoils_none(use):
+    class Subtracting(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.body = Viewing()
+
+        def forward(self, images):
+            images -= 0.5
+            return self.body(images)
+
+    images = torch.rand(20, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    data = Dataset(name="squares", images=images.clone(), labels=torch.arange(20) % 4, classes=4)
+    with pytest.raises(UserError, match="changes its images in place"):
+        use(Subtracting(), data)
+    assert torch.equal(data.images, images)
 
 
 def test_an_attack_finds_the_same_examples(batch):

@@ -155,7 +155,7 @@ def test_a_users_own_class_or_function_is_built_from_the_current_directory(name)
         ("theirs.nets:Net", {"classes": 5}, r"5 outputs for 3 classes.*model_args"),
         ("theirs.nets:Pair", {}, r"returned tuple; allowed is a tensor of logits"),
         ("theirs.nets:Maps", {}, r"shape \[2, 1, 4, 4\].*\[B, classes\]"),
-        ("theirs.nets:InPlace", {}, r"InPlace changes its images in place.*x = x - mean"),
+        ("theirs.nets:InPlace", {}, r"the model changes its images in place.*x = x - mean"),
         ("digits_cnn", {"widht": 3}, r"widht.*model_args"),
         ("mnist_cnn", {}, r"\[1, 4, 4\] are too small.*digits_cnn"),
         ("resnet18", {}, r"3 channels for images of 1.*model_args mean and std"),

@@ -2,6 +2,7 @@
 stands at the door (a dataset, an evaluation, a public attack call), not inside a loop."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -72,6 +73,22 @@ def check_logits(logits: object, count: int) -> Tensor:
         raise UserError(
             f"the model returned shape {list(logits.shape)} for {count} images; allowed is "
             "[B, classes] with 2 classes or more: flatten or pool before the last layer"
+        )
+    return logits
+
+
+def logits_of_copy(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:
+    """Logits [B, K] of images [B, ...] that no model can spoil.
+
+    Raises:
+        UserError: see `check_logits`; or the model writes into the images it is given.
+    """
+    copy = images.detach().clone()
+    logits = check_logits(model(copy), len(images))
+    if copy._version:
+        raise UserError(
+            "the model changes its images in place; attacks and data need them as they are: write "
+            "x = x - mean, not x -= mean"
         )
     return logits
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from hardball.attacks import Attack, Classifier
-from hardball.checks import check_logits
+from hardball.checks import logits_of_copy
 from hardball.data import Dataset
 from hardball.errors import UserError
 from hardball.evaluation.accuracy import described
@@ -126,14 +126,14 @@ def logits_of(model: Classifier, data: Dataset, images: Tensor, batch_size: int)
     """Logits [R, K] of `images`, on the CPU.
 
     Raises:
-        UserError: the model has not as many outputs as the data has classes.
+        UserError: the model has not as many outputs as the data has classes, or changes its images.
     """
     found = [torch.zeros(0, data.classes)]
     for batch in torch.split(images, batch_size):
         if not len(batch):
             continue
         with torch.no_grad():
-            logits = check_logits(model(batch), len(batch))
+            logits = logits_of_copy(model, batch)
         if logits.shape[1] != data.classes:
             raise UserError(
                 f"the model has {logits.shape[1]} outputs for {data.classes} classes of "

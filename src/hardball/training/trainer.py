@@ -16,7 +16,7 @@ from rich.console import Console
 from torch import Tensor, nn
 
 from hardball import storage
-from hardball.checks import check_logits
+from hardball.checks import logits_of_copy
 from hardball.data import Dataset
 from hardball.engine import prefer_channels_last
 from hardball.errors import UserError
@@ -49,10 +49,10 @@ def check_classes(model: nn.Module, data: Dataset) -> None:
     """See that the model returns one logit per class, before anything is trained or written.
 
     Raises:
-        UserError: it returns something else.
+        UserError: it returns something else, or changes its images.
     """
     with evaluating(model), torch.no_grad():
-        found = check_logits(model(data.images[:2]), len(data.images[:2])).shape[1]
+        found = logits_of_copy(model, data.images[:2]).shape[1]
     if found != data.classes:
         raise UserError(
             f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
