@@ -73,6 +73,13 @@ PEERS: dict[str, dict[str, Callable[[nn.Module, Tensor, Tensor, float], float]]]
 }
 """attack → who else makes it → how."""
 
+OURS: dict[str, tuple[Attack, list[int]]] = {
+    "pgd": (PGD(steps=STEPS, restarts=RESTARTS), sorted({1, CORES})),
+    # its random numbers depend on the batch, so one process attacks all of it
+    "apgd-ce": (AutoAttackPart(name="apgd-ce", restarts=RESTARTS), [1]),
+}
+"""attack → hardball's, and by how many processes."""
+
 
 def by_hardball(
     attack: Attack, model: nn.Module, test: Dataset, eps: float, processes: int
@@ -125,20 +132,12 @@ def main() -> None:
     run, eps = load_run(arguments.run), arguments.eps
     test = load_dataset(run.config["data"]["name"], arguments.data_root, "test")
     test = test.rows(slice(0, arguments.n))
-    ours: dict[str, Attack] = {
-        "pgd": PGD(steps=STEPS, restarts=RESTARTS),
-        "apgd-ce": AutoAttackPart(name="apgd-ce", restarts=RESTARTS),
-    }
-    ways: dict[str, dict[str, Callable[[], float]]] = {}
-    for attack, peers in PEERS.items():
-        ways[attack] = {
-            f"hardball, {processes} process" + "es" * (processes > 1): partial(
-                by_hardball, ours[attack], run.model, test, eps, processes
-            )
-            # AutoAttack's random numbers depend on the batch, so one process attacks it
-            for processes in sorted({1, CORES if attack == "pgd" else 1})
-        }
-        for name, peer in peers.items():
+    ways: dict[str, dict[str, Callable[[], float]]] = {attack: {} for attack in PEERS}
+    for attack, (mine, counts) in OURS.items():
+        for count in counts:
+            name = f"hardball, {count} process" + "es" * (count > 1)
+            ways[attack][name] = partial(by_hardball, mine, run.model, test, eps, count)
+        for name, peer in PEERS[attack].items():
             ways[attack][name] = partial(peer, run.model, test.images, test.labels, eps)
     accuracy: dict[str, list[float]] = {}
     calls = {

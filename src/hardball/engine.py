@@ -8,7 +8,7 @@ an attack asks about, the input gradient of a first convolution.
 import ctypes
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache
 from typing import Any
@@ -167,6 +167,14 @@ def channels_last(model: object, images: Tensor) -> Iterator[None]:
         yield
     finally:
         _restore(before)
+
+
+@contextmanager
+def measuring(model: Callable[[Tensor], Tensor], images: Tensor) -> Iterator[None]:
+    """Within this block a model is measured on images like these: its fast layers, in channels_last
+    where it works so, in evaluation mode. Afterwards it is as it was."""
+    with fast(model), channels_last(model, images), evaluating(model):
+        yield
 
 
 def _weights(model: object) -> list[tuple[Tensor, Tensor]]:

@@ -15,7 +15,7 @@ from rich.progress import Progress
 
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
-from hardball.engine import channels_last, fast
+from hardball.engine import measuring
 from hardball.errors import UserError
 from hardball.evaluation.accuracy import Evaluation, described
 from hardball.evaluation.checks.bench import Bench, NotApplicable, Origin
@@ -26,7 +26,6 @@ from hardball.evaluation.journal import Journal
 from hardball.evaluation.protocols import CLAIM
 from hardball.evaluation.units import accepting
 from hardball.evaluation.verdict import Figure, Verdict, judge
-from hardball.modes import evaluating
 from hardball.threats import ThreatModel
 
 
@@ -102,7 +101,7 @@ def checklist(
         measured = ", ".join(f"{eps:g}" for eps in evaluation.worst)
         raise UserError(f"eps={float(threat.eps):g} was not measured; measured are: {measured}")
     model = accepting(model, data.images.dtype)
-    with fast(model), channels_last(model, data.images), evaluating(model):
+    with measuring(model, data.images):
         bench = Bench(
             model,
             data,

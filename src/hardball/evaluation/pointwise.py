@@ -14,7 +14,7 @@ from torch import Tensor
 
 from hardball.attacks import Attack, AutoAttackPart, Classifier
 from hardball.data import Dataset
-from hardball.engine import channels_last, fast
+from hardball.engine import measuring
 from hardball.errors import UserError
 from hardball.evaluation import units
 from hardball.evaluation.accuracy import CLEAN, Accuracy, Evaluation, Score
@@ -23,7 +23,6 @@ from hardball.evaluation.journal import Journal
 from hardball.evaluation.units import Part, Unit
 from hardball.evaluation.workers import Attempts, attempting
 from hardball.losses import correct
-from hardball.modes import evaluating
 from hardball.threats import ThreatModel
 
 
@@ -74,9 +73,7 @@ def evaluate(
     journal.check(data, threat.norm, seed)
     model = units.accepting(model, data.images.dtype)
     with (
-        fast(model),
-        channels_last(model, data.images),
-        evaluating(model),
+        measuring(model, data.images),
         attempting(model, data, batch_size, processes) as attempts,
     ):
         logits = units.logits_of(model, data, data.images, batch_size)

@@ -6,10 +6,9 @@ from torch import Tensor
 
 from hardball.attacks import PGD, Classifier, minimum_distortion
 from hardball.attacks.distortion import Distortion
-from hardball.engine import channels_last, fast
+from hardball.engine import measuring
 from hardball.evaluation.checks.bench import Bench, NotApplicable
 from hardball.evaluation.checks.check import Finding
-from hardball.modes import evaluating
 from hardball.seeding import generators
 
 PARTS = 100
@@ -59,7 +58,7 @@ def _measured(bench: Bench, model: Classifier, rows: Tensor) -> Distortion:
     images, labels = bench.tensors(rows)
     _, high = bench.threat.geometry.radii
     whole = bench.threat.norm == "l0"
-    with fast(model), channels_last(model, images), evaluating(model):
+    with measuring(model, images):
         return minimum_distortion(
             model,
             images,
