@@ -26,7 +26,7 @@ from peers import art_pgd, autoattack_apgd, foolbox_pgd, torchattacks_pgd
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
-from hardball import PGD, LInf, evaluate, load_dataset, machine
+from hardball import PGD, LInf, environment, evaluate, load_dataset
 from hardball.attacks import Attack, AutoAttackPart
 from hardball.data import Dataset
 from hardball.losses import correct
@@ -154,7 +154,7 @@ def main() -> None:
         "run": arguments.run.name,
         **{attack: compared(attack, list(ways[attack]), taken, accuracy) for attack in ways},
         "note": arguments.note,
-        "machine": machine.facts(),
+        "machine": environment.facts(),
     }
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(json.dumps({attack: result[attack] for attack in ways}, indent=1, ensure_ascii=False))

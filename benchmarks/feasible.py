@@ -23,7 +23,7 @@ import numba
 import numpy as np
 from scipy.spatial.distance import cdist
 
-from hardball import machine
+from hardball import environment
 from hardball.data import load_dataset
 from hardball.theory import closest_pair, forced_error
 
@@ -101,7 +101,7 @@ def main() -> None:
         "whole": whole(images, labels),
         "threads": numba.get_num_threads(),
         "peak_memory_gib": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20, 2),
-        "machine": machine.facts(),
+        "machine": environment.facts(),
         "note": flags.note,
     }
     path = Path(__file__).parent / "results" / "feasible.json"

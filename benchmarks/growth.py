@@ -26,7 +26,7 @@ from job import Job
 from timing import forward_flops, seconds
 from torch import nn
 
-from hardball import machine
+from hardball import environment
 from hardball.data import Dataset
 from hardball.models import ConvNet
 from hardball.training.settings import Settings
@@ -192,7 +192,7 @@ def main() -> None:
         "middle": asdict(Point()),
         "growth": table,
         "note": arguments.note,
-        "machine": machine.facts(),
+        "machine": environment.facts(),
     }
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     draw(table, arguments.out.with_suffix(".png"))

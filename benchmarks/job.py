@@ -3,11 +3,11 @@
 import torch
 from torch import Tensor, nn
 
-from hardball.engine import fast, keep_memory
+from hardball.perf import fast, keep_memory
 from hardball.training.fit import launch
-from hardball.training.schedule import make_optimizer
+from hardball.training.optim import make_optimizer
 from hardball.training.settings import Settings
-from hardball.training.step import Update
+from hardball.training.update import Update
 
 
 class Job:

@@ -34,7 +34,7 @@ from peers import art_pgd, foolbox_pgd, torchattacks_pgd
 from timing import forward_flops, interleaved, ratio, seconds, summary
 from torch import Tensor, nn
 
-from hardball import machine, models
+from hardball import environment, models
 from hardball.threats import LInf
 from hardball.training.settings import Settings
 
@@ -275,7 +275,7 @@ def main() -> None:
             Case("resnet18", batch=32, steps=3), "train", 3, ["torchattacks", "plain loop"]
         ),
         "note": arguments.note,
-        "machine": machine.facts(),
+        "machine": environment.facts(),
     }
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
     print(

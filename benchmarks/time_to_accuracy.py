@@ -37,7 +37,7 @@ from matplotlib.ticker import (
     PercentFormatter,
 )
 
-from hardball import machine
+from hardball import environment
 from hardball.runs import RunFolder
 
 HERE = Path(__file__).parent
@@ -305,7 +305,7 @@ def main() -> None:
         "flags_for_every_training": " ".join(arguments.more),
         "curves": curves,
         "variants": "benchmarks/results/fast_variants.json",
-        "machine": machine.facts(),
+        "machine": environment.facts(),
     }
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")

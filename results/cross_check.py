@@ -25,8 +25,8 @@ from torch import Tensor, nn
 
 from hardball import PGD, LInf, load_dataset, load_run
 from hardball.attacks import AutoAttackPart
+from hardball.environment import facts
 from hardball.losses import correct
-from hardball.machine import facts
 from hardball.seeding import generators
 
 STEPS = 100

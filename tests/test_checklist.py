@@ -8,17 +8,17 @@ import pytest
 import torch
 from torch import nn
 
-from benches import LINF, SMALL, WEAK, measured, origin
+from contexts import LINF, SMALL, WEAK, measured, origin
 from hardball import PGD, ThreatModel, UserError, build
 from hardball.evaluation import Journal
-from hardball.evaluation import checklist as module
-from hardball.evaluation.checklist import checklist
-from hardball.evaluation.checks.bench import Bench, Origin
+from hardball.evaluation.checks import checklist as module
 from hardball.evaluation.checks.budget import BUDGETS
-from hardball.evaluation.checks.table import TABLE
+from hardball.evaluation.checks.checklist import checklist
+from hardball.evaluation.checks.context import Context, Origin
+from hardball.evaluation.checks.registry import TABLE
 from hardball.evaluation.journal import identity
+from hardball.evaluation.preflight import hurried, usable
 from hardball.evaluation.protocols import CLAIM, PROTOCOLS, protocol
-from hardball.evaluation.usable import hurried, usable
 from hardball.report.checks import WIDTH, check_lines, heading
 
 
@@ -265,7 +265,7 @@ def test_the_claim_is_the_attack_alone_and_the_rest_lowers_it(digits_net, some):
     for eps in ([0.1], [0.03, 0.1]):
         together = measured(digits_net, some, attacks=attacks, eps=eps)
         assert "cheap" in together.broken_by
-        subject = Bench(
+        subject = Context(
             digits_net, some, LINF, together, claim=CLAIM, budget=SMALL, seed=0, journal=Journal()
         )
         assert subject.accuracy(subject.claimed) == alone.worst[0.1]

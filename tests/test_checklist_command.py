@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from benches import SMALL
 from commands import TINY, Signal, run
-from hardball.evaluation.checks.table import TABLE
+from contexts import SMALL
+from hardball.evaluation.checks.registry import TABLE
 
 FEW = {"checklist": ("pgd-20", "apgd-ce"), "quick": ("pgd-20",)}
 QUICKLY = {
@@ -61,7 +61,7 @@ def test_the_command_ends_with_a_sentence_and_is_verified(runs):
     (runs / "eat" / "evaluation.json").unlink()
     for state in sorted((runs / "eat" / "evaluation.state").rglob("*.pt")):
         state.unlink()
-    kill = Signal(at="hardball.evaluation.units:attempt", count=12)
+    kill = Signal(at="hardball.evaluation.execution:attempt", count=12)
     words = ("evaluate", "eat", *CHECK, "--source", "at")
     assert run(words, runs, planned=kill, instead=QUICKLY)[0] == -kill.number
     assert told(runs / "eat")["verdict"] is None, "measured, not judged yet"

@@ -10,9 +10,9 @@ import pytest
 from rich.console import Console
 
 from hardball.cli import main
+from hardball.commands import demo as recipe
 from hardball.data import load_dataset
 from hardball.errors import UserError
-from hardball.recipes import demo as recipe
 from hardball.report import demo as pages
 from hardball.report.html import Section, page
 from hardball.runs import RunFolder

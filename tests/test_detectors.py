@@ -6,11 +6,11 @@ import pytest
 import torch
 from torch import nn
 
-import benches
+import contexts
 from hardball import PGD, ThreatModel, evaluate, fgsm
 from hardball.evaluation.checks import blackbox, detectors, planted
-from hardball.evaluation.checks.bench import NotApplicable
 from hardball.evaluation.checks.budget import BUDGETS
+from hardball.evaluation.checks.context import NotApplicable
 from hardball.losses import correct, margin
 
 BUDGET = replace(BUDGETS["quick"], images=40, planted_images=25, restart_images=20)
@@ -87,8 +87,8 @@ PLANTED = {
 }
 
 
-def bench(model, data, eps=0.1, norm="linf", claim=None):
-    return benches.bench(model, data, ThreatModel(norm, eps), claim or PGD(steps=40), BUDGET)
+def context(model, data, eps=0.1, norm="linf", claim=None):
+    return contexts.context(model, data, ThreatModel(norm, eps), claim or PGD(steps=40), BUDGET)
 
 
 @pytest.fixture(scope="module")
@@ -99,21 +99,21 @@ def some(digits):
 @pytest.mark.parametrize("name", DETECTORS)
 @pytest.mark.parametrize("norm", ["linf", "l2"])
 def test_a_healthy_model_is_not_accused(name, norm, robust_net, some):
-    found = DETECTORS[name](bench(robust_net, some, 0.1 if norm == "linf" else 0.5, norm))
+    found = DETECTORS[name](context(robust_net, some, 0.1 if norm == "linf" else 0.5, norm))
     assert found.passed, found
     assert found.measured["count"] <= 0.5 * found.measured["images"]
 
 
 @pytest.mark.parametrize("name", DETECTORS)
 def test_neither_is_one_that_is_merely_weak(name, digits_net, some):
-    found = DETECTORS[name](bench(digits_net, some))
+    found = DETECTORS[name](context(digits_net, some))
     assert found.passed, found
 
 
 @pytest.mark.parametrize("planted_name", PLANTED)
 def test_what_is_planted_is_found(planted_name, digits_net, some):
     make, expected = PLANTED[planted_name]
-    subject = bench(make(digits_net).eval(), some)
+    subject = context(make(digits_net).eval(), some)
     for name in expected:
         found = DETECTORS[name](subject)
         assert not found.passed, (name, found)
@@ -126,7 +126,7 @@ def test_an_fgsm_trained_network_turns_back(fgsm_net, some):
     many = evaluate(fgsm_net, some, threat, attacks={"pgd": PGD(steps=20)})
     assert one.worst[0.5].value > 0.25
     assert many.worst[0.5].value < 0.02
-    found = detectors.turns_back(bench(fgsm_net, some, 0.5))
+    found = detectors.turns_back(context(fgsm_net, some, 0.5))
     assert not found.passed
     assert found.measured["count"] > 0.1 * found.measured["images"]
 
@@ -136,7 +136,7 @@ def test_an_fgsm_trained_network_turns_back(fgsm_net, some):
 
 def test_a_planted_example_exists_and_random_points_miss_it(robust_net, some):
     """The readout calls the planted point 1, and the image and every inner point 0."""
-    subject = bench(robust_net, some)
+    subject = context(robust_net, some)
     rows = subject.images_right(20)
     made, possible = planted.readouts(subject, rows)
     images, _ = subject.tensors(rows[possible])
@@ -158,7 +158,7 @@ def test_nothing_can_be_planted_where_no_logit_moves(some):
         return torch.eye(10)[0] + 0 * images.flatten(1).sum(1, keepdim=True)
 
     zeros = replace(some, labels=torch.zeros(100, dtype=torch.int64))
-    subject = bench(still, zeros, claim=PGD(steps=1))
+    subject = context(still, zeros, claim=PGD(steps=1))
     with pytest.raises(NotApplicable, match="no logit moves"):
         planted.planted(subject)
 
@@ -166,7 +166,7 @@ def test_nothing_can_be_planted_where_no_logit_moves(some):
 def test_nothing_can_be_said_without_a_right_image(digits_net, some):
     wrong = replace(some, labels=(some.labels + 1) % 10)
     for name in ("vanishing", "saturated", "rises", "planted"):
-        subject = bench(digits_net, wrong.rows(~correct(digits_net(wrong.images), wrong.labels)))
+        subject = context(digits_net, wrong.rows(~correct(digits_net(wrong.images), wrong.labels)))
         with pytest.raises(NotApplicable, match="is classified right"):
             DETECTORS[name](subject)
 
@@ -179,7 +179,7 @@ def test_saturation_counts_a_gap_that_float32_cannot_hold(some):
             truth = nn.functional.one_hot(some.labels[: len(images)], 10).float()
             return gap * truth + 0 * images.flatten(1).sum(1, keepdim=True)
 
-        return detectors.saturated_outputs(bench(model, some, claim=PGD(steps=1)))
+        return detectors.saturated_outputs(context(model, some, claim=PGD(steps=1)))
 
     assert with_gap(80.0).passed
     assert not with_gap(95.0).passed
@@ -191,7 +191,7 @@ def test_a_gap_that_half_precision_cannot_hold_is_smaller(some):
         truth = nn.functional.one_hot(some.labels[: len(images)], 10).half()
         return 20 * truth + 0 * images.flatten(1).sum(1, keepdim=True).half()
 
-    assert not detectors.saturated_outputs(bench(half, some, claim=PGD(steps=1))).passed
+    assert not detectors.saturated_outputs(context(half, some, claim=PGD(steps=1))).passed
 
 
 def test_disagreement_is_exact_on_a_linear_model(two_classes, some):
@@ -201,7 +201,7 @@ def test_disagreement_is_exact_on_a_linear_model(two_classes, some):
     with torch.no_grad():
         labels = (margin(model(some.images), torch.zeros(100, dtype=torch.int64)) > 0).long()
     two = replace(some, labels=labels, classes=2)
-    assert detectors.disagreement(bench(model, two)).measured["count"] == 0
+    assert detectors.disagreement(context(model, two)).measured["count"] == 0
 
 
 def test_a_bump_in_the_way_of_small_steps_is_noticed(some):
@@ -213,14 +213,14 @@ def test_a_bump_in_the_way_of_small_steps_is_noticed(some):
             torch.where(t < 0.003, 10 * t, torch.where(t < 0.006, 0.06 - 10 * t, 50 * t - 0.3)) - 1
         )
 
-    model = benches.along_first_pixel(ridge)
-    grey = benches.grey(some, 40)
+    model = contexts.along_first_pixel(ridge)
+    grey = contexts.grey(some, 40)
     small = PGD(steps=20, step_size=0.002, random_start=False)
-    found = detectors.step_size(bench(model, grey, claim=small))
+    found = detectors.step_size(context(model, grey, claim=small))
     assert not found.passed
     assert (found.measured["larger"], found.measured["smaller"]) == (20, 0)
     large = replace(small, step_size=0.008)
-    assert detectors.step_size(bench(model, grey, claim=large)).passed
+    assert detectors.step_size(context(model, grey, claim=large)).passed
 
 
 @pytest.mark.parametrize(
@@ -228,7 +228,7 @@ def test_a_bump_in_the_way_of_small_steps_is_noticed(some):
 )
 def test_a_claim_of_which_more_than_half_falls_is_masked(fell, passes, some, digits_net):
     """Of 80 that the claim left: 50 prove more than half (one-sided), 40 do not."""
-    subject = bench(digits_net, some)
+    subject = context(digits_net, some)
     subject.claimed = torch.arange(100) >= 80
     fallen = subject.claimed | (torch.arange(100) < fell)
     subject.evaluation = replace(
@@ -240,7 +240,7 @@ def test_a_claim_of_which_more_than_half_falls_is_masked(fell, passes, some, dig
 
 def test_a_small_claim_that_falls_is_weak_and_not_masked(some, digits_net):
     """Five of five images fall, but five points of accuracy are few."""
-    subject = bench(digits_net, some)
+    subject = context(digits_net, some)
     subject.claimed = torch.arange(100) >= 5
     subject.evaluation = replace(
         subject.evaluation, broken_at=torch.full((100,), 0.1, dtype=torch.float64)
@@ -250,7 +250,7 @@ def test_a_small_claim_that_falls_is_weak_and_not_masked(some, digits_net):
 
 @pytest.mark.parametrize(("missed", "passes"), [(0, True), (4, True), (10, True), (20, False)])
 def test_what_a_black_box_alone_breaks_is_counted(missed, passes, some, digits_net):
-    subject = bench(digits_net, some)
+    subject = context(digits_net, some)
     subject.claimed = torch.zeros(100, dtype=torch.bool)
     subject.climbed = subject.claimed.clone()
     subject.blind = torch.arange(100) < missed

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 from commands import TINY, Signal, run, run_two
 
 WORDS = ("train", "--eps", 0.1, "--epochs", 3, *TINY)
-UPDATE, FSYNC = "hardball.training.step:Update.apply", "os:fsync"
+UPDATE, FSYNC = "hardball.training.update:Update.apply", "os:fsync"
 
 
 def differences(one: Path, other: Path) -> float:

@@ -14,8 +14,8 @@ from torch import nn
 from hardball import PGD, Targeted, ThreatModel, UserError, evaluate, fgsm, protocols
 from hardball.attacks import AttackResult
 from hardball.evaluation import Accuracy
-from hardball.evaluation.doubts import Doubt
 from hardball.evaluation.protocols import ATTACKS, PROTOCOLS
+from hardball.evaluation.sanity import Doubt
 from hardball.losses import correct
 from hardball.seeding import derive
 from hardball.threats import GEOMETRIES

@@ -12,13 +12,23 @@ SOURCE = Path(hardball.__file__).parent
 
 LEVELS: list[set[str]] = [
     {"errors", "_version"},
-    {"threats", "losses", "checks", "modes", "seeding", "storage", "machine"},
-    {"engine"},
+    {
+        "environment",
+        "fingerprint",
+        "isolation",
+        "losses",
+        "names",
+        "seeding",
+        "storage",
+        "threats",
+        "validation",
+    },
+    {"perf"},
     {"attacks", "models", "data", "theory"},
     {"runs"},
-    {"training", "evaluation", "landscape", "interpretation"},
-    {"report"},
-    {"recipes"},
+    {"training", "evaluation", "verification"},
+    {"report", "presets"},
+    {"commands"},
     {"cli"},
     {"__main__"},
 ]

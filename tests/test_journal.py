@@ -256,7 +256,7 @@ def test_the_command_killed_continues(tmp_path: Path) -> None:
     for number, code, count in ((signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 3)):
         for old in (tmp_path / "r/evaluation.state").rglob("*.pt"):
             old.unlink()
-        at = "hardball.evaluation.units:attempt"
+        at = "hardball.evaluation.execution:attempt"
         planned = commands.Signal(at=at, count=count, number=number)
         ended, _, err = commands.run(words, tmp_path, planned=planned)
         assert ended == code

@@ -7,7 +7,7 @@ import yaml
 
 from hardball import UserError, build
 from hardball.cli.main import main
-from hardball.recipes.presets import PRESETS, preset
+from hardball.presets import PRESETS, preset
 
 MNIST = {"data": "mnist", "model": "mnist_cnn", "optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 FAST = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 2, "carry": True}

@@ -9,8 +9,8 @@ from rich.console import Console
 
 from hardball import PGD, UserError, storage
 from hardball.cli import main
+from hardball.commands.require import Requirement
 from hardball.evaluation import Accuracy, Evaluation, Score
-from hardball.recipes.require import Requirement
 from hardball.report.tables import evaluation_table, findings_table
 
 
@@ -134,7 +134,7 @@ def test_warnings_are_one_line_each_and_recorded(evaluate, monkeypatch):
     def dark(model, dtype):
         return lambda images: model(images) * torch.nan
 
-    monkeypatch.setattr("hardball.evaluation.units.accepting", dark)
+    monkeypatch.setattr("hardball.evaluation.execution.accepting", dark)
     code, _, err, told = evaluate("--eps", 0.02)
     lines = err.splitlines()
     assert (code, len(lines), told["clean"]["n"]) == (0, 2, 60)
@@ -147,7 +147,7 @@ def test_interruption_says_how_to_go_on(evaluate, monkeypatch):
     def interrupted(*_, **__):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("hardball.evaluation.units.attempt", interrupted)
+    monkeypatch.setattr("hardball.evaluation.execution.attempt", interrupted)
     code, _, err, _ = evaluate("--eps", 0.02)
     assert (code, err) == (130, "hardball: interrupted; the same command continues it\n")
 

@@ -48,7 +48,7 @@ KINDS = {
     ),
 }
 
-UPDATE, FSYNC, RENAME = "hardball.training.step:Update.apply", "os:fsync", "pathlib:Path.replace"
+UPDATE, FSYNC, RENAME = "hardball.training.update:Update.apply", "os:fsync", "pathlib:Path.replace"
 
 
 def words(kind: str, out: str, *more: object) -> list[object]:

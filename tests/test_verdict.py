@@ -9,8 +9,8 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from hardball.evaluation import Accuracy
-from hardball.evaluation.checks.check import FEW, Check, Limit, at_least, counted
-from hardball.evaluation.verdict import CLAIM, Figure, judge, masked_beyond
+from hardball.evaluation.checks.result import FEW, Check, Limit, at_least, counted
+from hardball.evaluation.checks.verdict import CLAIM, Figure, judge, masked_beyond
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 

@@ -22,16 +22,16 @@ from torch import nn
 import hardball
 from hardball import Dataset, ThreatModel, UserError, storage
 from hardball.cli import main
+from hardball.commands.evaluate import measure
 from hardball.data import DATASETS
-from hardball.evaluation import Accuracy, doubts
-from hardball.evaluation.doubts import Doubt
-from hardball.evaluation.identity import tensors_sha256
+from hardball.evaluation import Accuracy, sanity
+from hardball.evaluation.sanity import Doubt
 from hardball.evaluation.witnesses import sealed
+from hardball.fingerprint import tensors_sha256
 from hardball.losses import correct
-from hardball.recipes import recheck
-from hardball.recipes.measure import measure
-from hardball.recipes.verify import Verification, verify
 from hardball.threats import GEOMETRIES
+from hardball.verification import arithmetic
+from hardball.verification.verify import Verification, verify
 
 SOURCE = Path(hardball.__file__).parent
 SETTINGS: dict[str, Any] = {
@@ -418,7 +418,7 @@ def test_what_depends_on_rounding_is_counted_apart(tmp_path, monkeypatch):
 
 def test_it_shares_no_arithmetic_with_the_evaluation():
     """Walk what it imports, and what that imports: no accuracy, no attacks, no threat models."""
-    seen, left = set(), {"hardball.recipes.verify"}
+    seen, left = set(), {"hardball.verification.verify"}
     while left:
         module = left.pop()
         seen.add(module)
@@ -430,7 +430,7 @@ def test_it_shares_no_arithmetic_with_the_evaluation():
                 left |= {n for n in names if n.startswith("hardball") and _exists(n)} - seen
     left_out = {"hardball.attacks", "hardball.threats", "hardball.losses", "hardball.evaluation"}
     assert {".".join(name.split(".")[:2]) for name in seen} & left_out == set()
-    assert "hardball.recipes.recheck" in seen
+    assert "hardball.verification.arithmetic" in seen
 
 
 def _exists(module: str) -> bool:
@@ -448,9 +448,9 @@ def test_it_agrees_with_the_evaluation_on_geometry(data):
     moved = (centres + eps * (2 * torch.rand(4, 1, 3, 3, generator=source) - 1)).clamp(-0.1, 1.1)
     threat = ThreatModel(norm, eps)
     for images in (moved, threat.project(moved, centres)):
-        mine = recheck.in_box(images)
+        mine = arithmetic.in_box(images)
         for dtype in ("float32", "float64"):
-            both = mine & recheck.in_ball(norm, images, centres, np.full(4, eps), dtype)
+            both = mine & arithmetic.in_ball(norm, images, centres, np.full(4, eps), dtype)
             typed = getattr(torch, dtype)
             theirs = threat.allows(images.to(typed), centres.to(typed))
             assert both.tolist() == theirs.tolist()
@@ -469,20 +469,20 @@ def test_it_agrees_with_the_evaluation_on_geometry(data):
 def test_it_agrees_with_the_evaluation_on_what_is_wrong(rows, label):
     labels = torch.full((len(rows),), label)
     theirs = ~correct(torch.tensor(rows, dtype=torch.float64), labels)
-    assert recheck.wrong(np.array(rows), labels.numpy()).tolist() == theirs.tolist()
+    assert arithmetic.wrong(np.array(rows), labels.numpy()).tolist() == theirs.tolist()
 
 
 @given(n=st.integers(1, 10_000), share=st.floats(0, 1))
 def test_it_agrees_with_the_evaluation_on_intervals(n, share):
     right = round(share * n)
     theirs = Accuracy(right=right, n=n).interval
-    assert recheck.wilson(right, n) == pytest.approx(theirs, abs=1e-9)
+    assert arithmetic.wilson(right, n) == pytest.approx(theirs, abs=1e-9)
 
 
 def test_it_agrees_with_the_evaluation_on_digests():
     tensors = [torch.rand(3, 1, 2, 2), torch.arange(3), torch.zeros(0, 2)]
-    assert recheck.tensors_sha256(tensors) == tensors_sha256(tensors)
-    assert recheck.tensors_sha256(tensors[:2]) != tensors_sha256(tensors)
+    assert arithmetic.tensors_sha256(tensors) == tensors_sha256(tensors)
+    assert arithmetic.tensors_sha256(tensors[:2]) != tensors_sha256(tensors)
 
 
 # ---------------------------------------------------------------- mistakes
@@ -576,7 +576,7 @@ def test_the_page_describes_every_field(untouched):
 
 
 def test_the_page_describes_every_warning():
-    source = inspect.getsource(doubts)
+    source = inspect.getsource(sanity)
     for name in (
         line.split("|")[1].strip()
         for line in PAGE[PAGE.index("## Warnings") : PAGE.index("## From Python")].splitlines()

@@ -3,11 +3,11 @@
 from hardball._version import __version__
 from hardball.attacks import (
     PGD,
+    ARTAttack,
     AttackResult,
     AutoAttackPart,
     BruteForce,
     Distortion,
-    Library,
     Targeted,
     Transfer,
     fgsm,
@@ -25,6 +25,7 @@ __all__ = [
     "L0",
     "L2",
     "PGD",
+    "ARTAttack",
     "AttackResult",
     "AutoAttackPart",
     "BruteForce",
@@ -34,7 +35,6 @@ __all__ = [
     "Evaluation",
     "Iterative",
     "LInf",
-    "Library",
     "Normalize",
     "Run",
     "Settings",

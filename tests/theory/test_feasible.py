@@ -14,9 +14,9 @@ from scipy.spatial.distance import cdist
 
 from hardball.errors import UserError
 from hardball.theory import closest_pair, conflicts, forced_error, forced_errors
-from hardball.theory.checks import exact
-from hardball.theory.cover import Cover, check_cover
+from hardball.theory.arguments import exact
 from hardball.theory.distances import NORMS, labelled_points
+from hardball.theory.vertex_cover import Cover, check_cover
 
 KINDS = ["bytes", "digits", "float32", "float64"]
 

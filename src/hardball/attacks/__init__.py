@@ -3,25 +3,26 @@
 They take any callable that returns logits and own nothing of it.
 """
 
+from hardball.attacks.art import ARTAttack
 from hardball.attacks.autoattack import AUTOATTACK, AutoAttackPart, autoattack_flags
+from hardball.attacks.base import Attack
 from hardball.attacks.brute_force import BruteForce
-from hardball.attacks.distortion import Distortion, minimum_distortion
-from hardball.attacks.library import Library
+from hardball.attacks.minimum_norm import Distortion, minimum_distortion
 from hardball.attacks.pgd import PGD, fgsm
-from hardball.attacks.result import Attack, AttackResult, Classifier
+from hardball.attacks.result import AttackResult, Classifier
 from hardball.attacks.targeted import Targeted
 from hardball.attacks.transfer import Transfer
 
 __all__ = [
     "AUTOATTACK",
     "PGD",
+    "ARTAttack",
     "Attack",
     "AttackResult",
     "AutoAttackPart",
     "BruteForce",
     "Classifier",
     "Distortion",
-    "Library",
     "Targeted",
     "Transfer",
     "autoattack_flags",

@@ -7,27 +7,26 @@ import logging
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from hardball.attacks.guarded import (
+from hardball.attacks.adapters import (
     Guarded,
     by_eps,
     extra,
     four,
-    judged,
     seed_of,
-    unattacked,
 )
-from hardball.attacks.result import AttackResult, Classifier, take
-from hardball.checks import check_images, check_labels
-from hardball.errors import UserError, unknown
+from hardball.attacks.base import Attack
+from hardball.attacks.result import Classifier, take
+from hardball.errors import Unsupported, UserError, unknown
+from hardball.isolation import untouched
 from hardball.losses import LOSSES
-from hardball.modes import untouched
 from hardball.threats import Generator, ThreatModel
+from hardball.validation import validate_images, validate_labels
 
 PARTS = ("apgd-ce", "apgd-t", "fab-t", "square")
 """The parts of the standard version, in its order."""
@@ -40,7 +39,7 @@ DLR_CLASSES = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class AutoAttackPart:
+class AutoAttackPart(Attack):
     """One part of AutoAttack; the defaults are those of its *standard* version.
 
     `apgd-ce` and `apgd-t` are PGD with a step size of their own on the cross entropy and on the
@@ -93,54 +92,47 @@ class AutoAttackPart:
             "square": self.restarts * self.queries // 3,
         }[self.name]
 
-    def __call__(
-        self,
-        model: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        threat: ThreatModel,
-        *,
-        generator: Generator = None,
-    ) -> AttackResult:
-        """Attack a batch of any size, also an empty one. See `PGD` for the arguments."""
-        package = extra("pyautoattack", self.name)
-        check_images(images)
-        check_labels(labels, len(images))
-        self._check(images, threat)
-        with untouched(model), torch.no_grad(), _tracing_restored():
-            result, classes = unattacked(model, images, labels)
-            for eps, rows in by_eps(threat, (~result.fooled).nonzero().squeeze(1)):
-                for part in torch.split(rows, self.chunk):
-                    seed = seed_of(take(generator, part))
-                    least = DLR_CLASSES if self.name == "apgd-t" else 2
-                    guarded = Guarded(model, images, what=self.name, least=least)
-                    runner = self._runner(package, guarded, NORMS[threat.norm], eps, seed, classes)
-                    x, y = guarded.images(images[part]), labels[part]
-                    found, _ = runner.run_standard_evaluation(x, y, batch_size=len(x))
-                    proposed = judged(
-                        model,
-                        images[part],
-                        y,
-                        threat.rows(part),
-                        guarded.original(found),
-                        forwards=guarded.forwards,
-                        backwards=guarded.backwards,
-                    )
-                    result = result.worst(part, proposed)
-        return result
+    @property
+    def uses_gradients(self) -> bool:
+        return self.name != "square"
 
-    def _check(self, images: Tensor, threat: ThreatModel) -> None:
+    def cheapest(self) -> "AutoAttackPart":
+        return replace(self, iterations=1, restarts=1, targets=1, queries=1)
+
+    def validate(self, images: Tensor, threat: ThreatModel) -> None:
+        extra("pyautoattack", self.name)
         if threat.norm not in NORMS:
-            raise UserError(
+            raise Unsupported(
                 f"{self.name} in the norm {threat.norm}; AutoAttack allows {' and '.join(NORMS)}: "
                 "use PGD for the others"
             )
         _, height, width = four(images.shape[1:])
         if self.name == "square" and threat.norm == "l2" and min(height, width) < 5:
-            raise UserError(
+            raise Unsupported(
                 f"square in l2 on images of {height}×{width}; allowed are sides of 5 or more: use "
                 "another part"
             )
+
+    def search(
+        self,
+        model: Guarded,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+        generator: Generator,
+    ) -> Tensor:
+        package = extra("pyautoattack", self.name)
+        model.what, model.least = self.name, DLR_CLASSES if self.name == "apgd-t" else 2
+        proposed = images.clone()
+        with _tracing_restored():
+            for eps, rows in by_eps(threat, torch.arange(len(images), device=images.device)):
+                for part in torch.split(rows, self.chunk):
+                    seed, norm = seed_of(take(generator, part)), NORMS[threat.norm]
+                    runner = self._runner(package, model, norm, eps, seed, model.classes)
+                    x = model.images(images[part])
+                    found, _ = runner.run_standard_evaluation(x, labels[part], batch_size=len(x))
+                    proposed[part] = model.original(found)
+        return proposed
 
     def _runner(
         self, package: Any, guarded: Guarded, norm: str, eps: float, seed: int, classes: int
@@ -232,8 +224,8 @@ def autoattack_flags(model: Classifier, images: Tensor, labels: Tensor) -> dict[
         UserError: the package is missing.
     """
     checks = extra("pyautoattack.checks", "autoattack_flags")
-    check_images(images)
-    check_labels(labels, len(images))
+    validate_images(images)
+    validate_labels(labels, len(images))
     if not len(images):
         return {}
     guarded = Guarded(model, images, what="autoattack_flags")

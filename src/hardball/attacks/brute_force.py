@@ -9,11 +9,9 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
-from hardball.attacks.guarded import judged, unattacked
-from hardball.attacks.result import AttackResult, Classifier, take
-from hardball.checks import check_images, check_labels
-from hardball.errors import UserError
-from hardball.modes import untouched
+from hardball.attacks.base import Attack
+from hardball.attacks.result import AttackResult, Classifier, judged, take, unattacked
+from hardball.errors import Unsupported, UserError
 from hardball.threats import Generator, ThreatModel, uniform
 
 DRAWN = 128
@@ -24,7 +22,7 @@ PASS = 1024
 
 
 @dataclass(frozen=True, kw_only=True)
-class BruteForce:
+class BruteForce(Attack):
     """`samples` random perturbations of each example: the first misclassified one is returned, else
     the one of highest margin. An example is left alone once it is misclassified.
 
@@ -52,38 +50,42 @@ class BruteForce:
         """Sample-steps per example if nothing falls early; a pass forward alone is a third of one."""
         return max(1, self.samples // 3)
 
-    def __call__(
+    @property
+    def uses_gradients(self) -> bool:
+        return False
+
+    def cheapest(self) -> "BruteForce":
+        return replace(self, samples=1)
+
+    def validate(self, images: Tensor, threat: ThreatModel) -> None:
+        if self.corners and threat.norm == "l0":
+            raise Unsupported(
+                "corners=True in the norm l0, whose ball has none; use corners=False, or another norm"
+            )
+
+    def run(
         self,
         model: Classifier,
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
-        *,
-        generator: Generator = None,
+        generator: Generator,
     ) -> AttackResult:
-        """Attack a batch of any size, also an empty one. See `PGD` for the arguments."""
-        check_images(images)
-        check_labels(labels, len(images))
-        if self.corners and threat.norm == "l0":
-            raise UserError(
-                "corners=True in the norm l0, whose ball has none; use corners=False, or another norm"
-            )
-        with untouched(model), torch.no_grad():
-            result, _ = unattacked(model, images, labels)
-            for done in range(0, self.samples, DRAWN):
-                standing = (~result.fooled).nonzero().squeeze(1)
-                for rows in torch.split(standing, max(1, PASS // DRAWN)):
-                    if not len(rows):
-                        break
-                    found = self._draw(
-                        model,
-                        images[rows],
-                        labels[rows],
-                        threat.rows(rows),
-                        min(DRAWN, self.samples - done),
-                        take(generator, rows),
-                    )
-                    result = result.worst(rows, found)
+        result, _ = unattacked(model, images, labels)
+        for done in range(0, self.samples, DRAWN):
+            standing = (~result.fooled).nonzero().squeeze(1)
+            for rows in torch.split(standing, max(1, PASS // DRAWN)):
+                if not len(rows):
+                    break
+                found = self._draw(
+                    model,
+                    images[rows],
+                    labels[rows],
+                    threat.rows(rows),
+                    min(DRAWN, self.samples - done),
+                    take(generator, rows),
+                )
+                result = result.worst(rows, found)
         return result
 
     def _draw(

@@ -11,12 +11,13 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+from hardball.attacks.base import Attack
 from hardball.attacks.result import AttackResult, Classifier, take
-from hardball.checks import check_images, check_labels, check_logits
-from hardball.errors import UserError, unknown
+from hardball.errors import NoGradient, UserError, unknown
+from hardball.isolation import untouched
 from hardball.losses import LOSSES, correct, cross_entropy
-from hardball.modes import untouched
 from hardball.threats import GEOMETRIES, Generator, ThreatModel
+from hardball.validation import validate_logits
 
 DIRECTIONS: dict[str, Callable[[ThreatModel, Tensor], Tensor]] = {
     "steepest": ThreatModel.steepest,
@@ -32,7 +33,7 @@ RATIO = 2.5
 
 
 @dataclass(frozen=True, kw_only=True)
-class PGD:
+class PGD(Attack):
     """max ℓ(f(x'), y) over x' in ball ∩ box by x' ← project(x' + α·direction(∇ℓ)).
 
     Give `steps`, `step_size` or both; the missing one follows from steps · step_size = 2.5·ε
@@ -111,50 +112,40 @@ class PGD:
             )
         return replace(self, steps=max(1, steps))
 
-    def __call__(
+    def cheapest(self) -> "PGD":
+        return replace(self, steps=1, restarts=1)
+
+    def run(
         self,
         model: Classifier,
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
-        *,
-        generator: Generator = None,
+        generator: Generator,
         targets: Tensor | None = None,
     ) -> AttackResult:
-        """Attack a batch of any size, also an empty one.
+        """See `Attack`; it classifies its own iterates, also of images misclassified already.
 
         Args:
-            model: images [B, ...] → logits [B, K]; called in the mode it is in.
-            images: [B, ...] in [0, 1], never modified.
-            labels: the true classes, int64 [B].
-            threat: norm and ε.
-            generator: source of the random starts; one per example makes each example's result
-                independent of its companions in the batch.
             targets: int64 [B]; descend to these classes instead of away from the labels. `fooled`
                 still means "not the true class".
-
-        Returns:
-            AttackResult with the examples detached.
         """
-        check_images(images)
-        check_labels(labels, len(images))
         attack = self.at(float(torch.as_tensor(threat.eps).max()) if len(images) else 1.0)
         rows = torch.arange(len(images), device=images.device)
         result: AttackResult | None = None
-        with untouched(model), torch.no_grad():
-            for _ in range(self.restarts):
-                here = rows if result is None else rows[~result.fooled]
-                if result is not None and not len(here):
-                    break
-                found = attack._search(
-                    model,
-                    images[here],
-                    labels[here],
-                    threat.rows(here),
-                    take(generator, here),
-                    None if targets is None else targets[here],
-                )
-                result = found if result is None else result.worst(here, found)
+        for _ in range(self.restarts):
+            here = rows if result is None else rows[~result.fooled]
+            if result is not None and not len(here):
+                break
+            found = attack._search(
+                model,
+                images[here],
+                labels[here],
+                threat.rows(here),
+                take(generator, here),
+                None if targets is None else targets[here],
+            )
+            result = found if result is None else result.worst(here, found)
         assert result is not None
         return result
 
@@ -198,7 +189,7 @@ class PGD:
         """Loss of the true label [B], logits [B, K], and the gradient the attack climbs [B, ...]."""
         with torch.enable_grad():
             point = current.detach().requires_grad_(True)
-            logits = check_logits(model(point), len(current))
+            logits = validate_logits(model(point), len(current))
             loss = LOSSES[self.loss](logits, labels)
             climbed = loss if targets is None else -cross_entropy(logits, targets)
             gradient = None
@@ -206,7 +197,7 @@ class PGD:
                 # only the input's gradient: nothing is accumulated in parameters
                 (gradient,) = torch.autograd.grad(climbed.sum(), point, allow_unused=True)
         if gradient is None:
-            raise UserError(
+            raise NoGradient(
                 "no gradient flows from the model's logits to its images; PGD climbs one: remove "
                 "no_grad, detach, argmax or rounding from the model"
             )
@@ -232,7 +223,7 @@ class PGD:
                 break
             forwards += len(rows)
             if step == self.steps:
-                logits = check_logits(model(current), len(rows))
+                logits = validate_logits(model(current), len(rows))
                 best.offer(rows, current, LOSSES[self.loss](logits, labels), logits, labels)
                 break
             backwards += len(rows)

@@ -1,16 +1,17 @@
-"""What an attack returns, and what it is called with.
+"""What an attack returns, and how its answers are judged.
 
 Shapes: B examples; images [B, ...]; every per-example quantity [B].
 """
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
 
 import torch
 from torch import Tensor
 
+from hardball.losses import correct, margin
 from hardball.threats import Generator, ThreatModel
+from hardball.validation import validate_logits
 
 Classifier = Callable[[Tensor], Tensor]
 """Anything that maps images [B, ...] to logits [B, K]."""
@@ -51,27 +52,62 @@ class AttackResult:
         )
 
 
-class Attack(Protocol):
-    """What `evaluate` runs: see `PGD` for the meaning of the arguments."""
-
-    def __call__(
-        self,
-        model: Classifier,
-        images: Tensor,
-        labels: Tensor,
-        threat: ThreatModel,
-        *,
-        generator: Generator = None,
-    ) -> AttackResult: ...
-
-    @property
-    def cost(self) -> int:
-        """Sample-steps per example if nothing falls early: what "cheapest first" sorts by."""
-        ...
-
-
 def take(generator: Generator, rows: Tensor) -> Generator:
     """The generators of some examples, where there is one for each."""
     if generator is None or isinstance(generator, torch.Generator):
         return generator
     return [generator[i] for i in rows.tolist()]
+
+
+def unattacked(model: Classifier, images: Tensor, labels: Tensor) -> tuple[AttackResult, int]:
+    """The images themselves as a result with the margin as its loss, and the number of classes K
+    (0 for an empty batch, which the model is not asked about)."""
+    if not len(images):
+        nothing = images.new_zeros(0, dtype=torch.float32)
+        result = AttackResult(
+            examples=images.detach().clone(),
+            loss=nothing,
+            fooled=nothing.bool(),
+            forwards=0,
+            backwards=0,
+        )
+        return result, 0
+    logits = validate_logits(model(images), len(images)).detach()
+    result = AttackResult(
+        examples=images.detach().clone(),
+        loss=margin(logits, labels).float(),
+        fooled=~correct(logits, labels),
+        forwards=len(images),
+        backwards=0,
+    )
+    return result, logits.shape[1]
+
+
+def judged(
+    model: Classifier,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    candidates: Tensor,
+    *,
+    forwards: int = 0,
+    backwards: int = 0,
+) -> AttackResult:
+    """What someone else proposes as adversarial examples, brought into ball and box first and then
+    classified by a pass of its own: nothing that was claimed is believed. A proposal that is no number
+    is replaced by the image.
+
+    Args:
+        forwards, backwards: what finding the candidates has cost.
+    """
+    known = candidates.isfinite().flatten(1).all(dim=1)
+    proposed = torch.where(known.view(-1, *(1,) * (images.dim() - 1)), candidates, images)
+    examples = threat.project(proposed.to(images), images).detach()
+    result, _ = unattacked(model, examples, labels)
+    return AttackResult(
+        examples=result.examples,
+        loss=result.loss,
+        fooled=result.fooled,
+        forwards=result.forwards + forwards,
+        backwards=backwards,
+    )

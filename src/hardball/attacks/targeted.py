@@ -1,22 +1,22 @@
 """Targeted attacks: towards one class, or towards every wrong class in turn."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import Tensor
 
+from hardball.attacks.base import Attack
 from hardball.attacks.pgd import PGD
 from hardball.attacks.result import AttackResult, Classifier, take
-from hardball.checks import check_images, check_labels, check_logits
 from hardball.errors import UserError
 from hardball.losses import LOSSES, correct
-from hardball.modes import untouched
 from hardball.threats import Generator, ThreatModel
+from hardball.validation import validate_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targeted:
+class Targeted(Attack):
     """Runs `attack` towards `target` and keeps per example the worst result.
 
     `target` is a class, or "all": every wrong class in turn, on the examples that still stand (up to
@@ -39,21 +39,20 @@ class Targeted:
         # the number of classes is the model's; ten stands in, for sorting only
         return self.attack.cost * (9 if self.target == "all" else 1)
 
-    def __call__(
+    def cheapest(self) -> "Targeted":
+        return replace(self, attack=self.attack.cheapest())
+
+    def run(
         self,
         model: Classifier,
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
-        *,
-        generator: Generator = None,
+        generator: Generator,
     ) -> AttackResult:
-        check_images(images)
-        check_labels(labels, len(images))
         if not len(images):
-            return self.attack(model, images, labels, threat, generator=generator)
-        with untouched(model), torch.no_grad():
-            logits = check_logits(model(images), len(images))
+            return self.attack.run(model, images, labels, threat, generator)
+        logits = validate_logits(model(images), len(images))
         classes = logits.shape[1]
         if self.target != "all" and not 0 <= self.target < classes:
             raise UserError(f"target {self.target}; allowed is 0 … {classes - 1}, or 'all'")
@@ -70,12 +69,12 @@ class Targeted:
             )
             rows = (~result.fooled & (targets != labels)).nonzero().squeeze(1)
             if len(rows):
-                found = self.attack(
+                found = self.attack.run(
                     model,
                     images[rows],
                     labels[rows],
                     threat.rows(rows),
-                    generator=take(generator, rows),
+                    take(generator, rows),
                     targets=targets[rows],
                 )
                 result = result.worst(rows, found)

@@ -1,21 +1,21 @@
 """Transfer: examples made on one model, judged on another."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
-import torch
 from torch import Tensor
 
-from hardball.attacks.guarded import judged, unattacked
+from hardball.attacks.adapters import Guarded
+from hardball.attacks.base import Attack
 from hardball.attacks.pgd import PGD
-from hardball.attacks.result import Attack, AttackResult, Classifier, take
-from hardball.checks import check_images, check_labels, check_logits
+from hardball.attacks.result import Classifier
 from hardball.errors import UserError
-from hardball.modes import evaluating, untouched
+from hardball.isolation import evaluating, untouched
 from hardball.threats import Generator, ThreatModel
+from hardball.validation import validate_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer:
+class Transfer(Attack):
     """Runs `attack` on `source` and judges what comes out on the model attacked.
 
     The source is a model of the same classes, put in evaluation mode meanwhile and left as it was. An
@@ -33,55 +33,37 @@ class Transfer:
     """Makes them."""
 
     @property
+    def uses_gradients(self) -> bool:
+        """Of the source alone."""
+        return False
+
+    @property
     def cost(self) -> int:
         return self.attack.cost
 
     @property
     def chunk(self) -> int | None:
-        """That of the inner attack, if its random numbers depend on an example's companions."""
-        found: int | None = getattr(self.attack, "chunk", None)
-        return found
+        return self.attack.chunk
 
-    def __call__(
+    def cheapest(self) -> "Transfer":
+        return replace(self, attack=self.attack.cheapest())
+
+    def search(
         self,
-        model: Classifier,
+        model: Guarded,
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
-        *,
-        generator: Generator = None,
-    ) -> AttackResult:
-        """Attack a batch of any size, also an empty one. See `PGD` for the arguments."""
-        check_images(images)
-        check_labels(labels, len(images))
-        with untouched(model), untouched(self.source), evaluating(self.source), torch.no_grad():
-            result, classes = unattacked(model, images, labels)
-            rows = (~result.fooled).nonzero().squeeze(1)
-            if not len(rows):
-                return result
-            self._check(images[rows[:1]], classes)
-            made = self.attack(
-                self.source,
-                images[rows],
-                labels[rows],
-                threat.rows(rows),
-                generator=take(generator, rows),
-            )
-            found = judged(
-                model,
-                images[rows],
-                labels[rows],
-                threat.rows(rows),
-                made.examples,
-                forwards=made.forwards,
-                backwards=made.backwards,
-            )
-            return result.worst(rows, found)
-
-    def _check(self, image: Tensor, classes: int) -> None:
-        known = check_logits(self.source(image), 1).shape[1]
-        if known != classes:
-            raise UserError(
-                f"the source has {known} classes and the model {classes}; a transfer needs a source "
-                "trained for the same classes"
-            )
+        generator: Generator,
+    ) -> Tensor:
+        with untouched(self.source), evaluating(self.source):
+            known = validate_logits(self.source(images[:1]), 1).shape[1]
+            if known != model.classes:
+                raise UserError(
+                    f"the source has {known} classes and the model {model.classes}; a transfer needs a "
+                    "source trained for the same classes"
+                )
+            made = self.attack(self.source, images, labels, threat, generator=generator)
+        model.forwards += made.forwards
+        model.backwards += made.backwards
+        return made.examples

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hardball.recipes.demo import demo as run_demo
+from hardball.commands.demo import demo as run_demo
 
 
 def demo(*, out: Path = Path("demo"), seeds: list[int] | None = None, full: bool = False) -> int:

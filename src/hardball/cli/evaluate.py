@@ -8,13 +8,13 @@ from typing import Any, Literal
 from rich.console import Console
 from rich.progress import Progress
 
+from hardball.commands.checklist import check, refuse_missing
+from hardball.commands.evaluate import measure
+from hardball.commands.require import Requirement
 from hardball.errors import UserError
+from hardball.evaluation.checks.verdict import Verdict
 from hardball.evaluation.protocols import CHECKLIST
-from hardball.evaluation.verdict import Verdict
 from hardball.evaluation.workers import preload
-from hardball.recipes.checklist import check, refuse_missing
-from hardball.recipes.measure import measure
-from hardball.recipes.require import Requirement
 from hardball.report.tables import evaluation_table
 
 

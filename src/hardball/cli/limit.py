@@ -4,7 +4,7 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hardball.recipes.limit import Norm, Part, largest_eps
+from hardball.commands.limit import Norm, Part, largest_eps
 from hardball.report.tables import limit_table
 
 

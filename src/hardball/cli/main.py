@@ -15,7 +15,7 @@ from hardball.cli.theory import TOPICS
 from hardball.cli.train import extend, train
 from hardball.cli.verify import verify
 from hardball.errors import UserError, unknown
-from hardball.training.processes import is_follower
+from hardball.training.distributed import is_follower
 
 Command = Callable[[Sequence[str]], int]
 

@@ -16,7 +16,7 @@ from hardball.report import theory_figures
 from hardball.storage import write_atomically
 from hardball.theory import Gaussian, graph_distribution, optimal_robust
 from hardball.theory import bernoulli as formulas
-from hardball.theory.checks import positive_int
+from hardball.theory.arguments import positive_int
 from hardball.theory.gaussian import rule_error
 from hardball.theory.hardness import l0_radius
 

@@ -7,14 +7,14 @@ from typing import Any
 from rich.console import Console
 
 from hardball.cli.parsing import Parser, peek
+from hardball.commands import train as jobs
+from hardball.commands.train import JOB_FIELDS, SETTINGS_FIELDS, Job
 from hardball.errors import UserError
-from hardball.recipes import jobs
-from hardball.recipes.jobs import JOB_FIELDS, SETTINGS_FIELDS, Job
-from hardball.recipes.presets import PRESETS, preset
+from hardball.presets import PRESETS, preset
 from hardball.runs import INTERRUPTED, Run
 from hardball.training import Settings
+from hardball.training.distributed import is_follower
 from hardball.training.fit import MACHINE
-from hardball.training.processes import is_follower
 
 
 def train(argv: Sequence[str]) -> int:

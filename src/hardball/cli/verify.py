@@ -4,8 +4,8 @@ from pathlib import Path
 
 from rich.console import Console
 
-from hardball.recipes import verify as recipe
 from hardball.report.tables import findings_table
+from hardball.verification import verify as recipe
 
 
 def verify(

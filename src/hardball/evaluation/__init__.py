@@ -1,7 +1,7 @@
 """Honest measurement."""
 
-from hardball.evaluation.accuracy import Accuracy, Evaluation, Score
 from hardball.evaluation.journal import Journal
-from hardball.evaluation.pointwise import evaluate
+from hardball.evaluation.results import Accuracy, Evaluation, Score
+from hardball.evaluation.robust_accuracy import evaluate
 
 __all__ = ["Accuracy", "Evaluation", "Journal", "Score", "evaluate"]

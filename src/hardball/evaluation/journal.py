@@ -16,7 +16,6 @@ from typing import Any
 from hardball import storage
 from hardball.data import Dataset
 from hardball.errors import UserError
-from hardball.evaluation.identity import data_sha256
 
 Record = dict[str, Any]
 Identity = Mapping[str, Any]
@@ -33,7 +32,7 @@ def identity(
         "weights_sha256": weights_sha256,
         "model": dict(model),
         "data": data.name,
-        "data_sha256": data_sha256(data),
+        "data_sha256": data.sha256,
         "n": len(data),
         "norm": norm,
         "seed": seed,
@@ -111,7 +110,7 @@ class Journal:
         """
         if not self.identity:
             return
-        asked = {"data_sha256": data_sha256(data), "norm": norm, "seed": seed}
+        asked = {"data_sha256": data.sha256, "norm": norm, "seed": seed}
         for name, value in asked.items():
             if self.identity.get(name) != value:
                 raise UserError(

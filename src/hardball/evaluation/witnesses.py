@@ -17,9 +17,9 @@ from torch import Tensor
 
 from hardball.attacks import Classifier
 from hardball.data import Dataset
-from hardball.evaluation.accuracy import CLEAN, Evaluation
-from hardball.evaluation.units import accepting, logits_of
-from hardball.modes import evaluating
+from hardball.evaluation.execution import accepting, logits_of
+from hardball.evaluation.results import CLEAN, Evaluation
+from hardball.isolation import evaluating
 from hardball.storage import digest
 
 SCHEMA = 1

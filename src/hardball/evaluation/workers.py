@@ -16,10 +16,10 @@ import torch
 
 from hardball.attacks import Classifier
 from hardball.data import Dataset
-from hardball.engine import keep_memory
 from hardball.errors import UserError
-from hardball.evaluation import units
-from hardball.evaluation.units import Part, Unit
+from hardball.evaluation import execution
+from hardball.evaluation.execution import Part, Unit
+from hardball.perf import keep_memory
 
 Attempts = Callable[[Sequence[Unit]], Iterator[Part]]
 """Does units, in any order; yields what each found as it comes."""
@@ -55,7 +55,7 @@ def attempting(
         raise UserError(f"processes={processes}; allowed is 1 or more")
     if processes == 1:
         keep_memory()
-        yield lambda work: (units.attempt(model, data, unit, batch_size) for unit in work)
+        yield lambda work: (execution.attempt(model, data, unit, batch_size) for unit in work)
         return
     if data.images.device.type != "cpu":
         raise UserError(
@@ -168,7 +168,7 @@ def _serve(pipe: "Connection[Any, Any]", threads: int) -> None:
             found: Part | Exception
             with warnings.catch_warnings(record=True) as noted:
                 try:
-                    found = units.attempt(model, data, unit, batch_size)
+                    found = execution.attempt(model, data, unit, batch_size)
                 except UserError as error:
                     found = error
                 except Exception:

@@ -3,7 +3,7 @@
 import math
 from textwrap import wrap
 
-from hardball.evaluation.checks.check import Check
+from hardball.evaluation.checks.result import Check
 
 WIDTH = 80
 COLUMNS = (3, 23, 16, 17, 14, 6)

@@ -28,7 +28,7 @@ from numpy.typing import NDArray
 from scipy.special import gammaln, xlogy
 
 from hardball.errors import UserError
-from hardball.theory.checks import Array, advantage, as_array, exact, flips, positive_int, radius
+from hardball.theory.arguments import Array, advantage, as_array, exact, flips, positive_int, radius
 
 Floats = NDArray[np.float64]
 Signs = NDArray[np.int64]

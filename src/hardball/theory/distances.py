@@ -17,7 +17,7 @@ import numpy as np
 
 from hardball.errors import UserError, unknown
 from hardball.theory import kernel
-from hardball.theory.checks import Array, as_array, as_labels, exact, flips, radius
+from hardball.theory.arguments import Array, as_array, as_labels, exact, flips, radius
 
 _STRIP_BYTES = 1 << 28
 

@@ -26,8 +26,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardball.errors import UserError
-from hardball.theory.checks import positive_int
-from hardball.theory.cover import Cover, Indices, least_cover
+from hardball.theory.arguments import positive_int
+from hardball.theory.conflict_graph import Pile
 from hardball.theory.distances import (
     Points,
     labelled_points,
@@ -35,7 +35,7 @@ from hardball.theory.distances import (
     norm_named,
     pairs_within,
 )
-from hardball.theory.pile import Pile
+from hardball.theory.vertex_cover import Cover, Indices, least_cover
 
 _MOST_CONFLICTS = 5_000_000
 

@@ -24,8 +24,8 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
 from hardball.errors import UserError, unknown
-from hardball.theory.checks import as_array, as_labels, flips, radius
-from hardball.theory.cover import Indices, integer_cover
+from hardball.theory.arguments import as_array, as_labels, flips, radius
+from hardball.theory.vertex_cover import Indices, integer_cover
 
 Floats = NDArray[np.float64]
 

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 from scipy.special import log_ndtr, ndtr
 
 from hardball.errors import UserError, unknown
-from hardball.theory.checks import as_array, positive_int, radius
+from hardball.theory.arguments import as_array, positive_int, radius
 
 Floats = NDArray[np.float64]
 

@@ -22,9 +22,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardball.errors import UserError, unknown
-from hardball.theory.checks import radius
-from hardball.theory.cover import Indices, integer_cover
+from hardball.theory.arguments import radius
 from hardball.theory.finite import DOMAINS, FiniteDistribution, Floats, check_p
+from hardball.theory.vertex_cover import Indices, integer_cover
 
 
 def graph_distribution(

@@ -15,7 +15,7 @@ import numba
 import numpy as np
 from numpy.typing import NDArray
 
-from hardball.theory.checks import Array
+from hardball.theory.arguments import Array
 
 BLOCK = 64
 LINF, L2, L0 = 0, 1, 2

@@ -20,13 +20,13 @@ from torch import nn
 from hardball import storage
 from hardball._version import __version__
 from hardball.data import Dataset, split_validation
-from hardball.engine import fast, keep_memory
 from hardball.errors import UserError
+from hardball.perf import fast, keep_memory
 from hardball.runs import Config, Run, RunFolder
 from hardball.training.curriculum import Curriculum
-from hardball.training.processes import in_first
+from hardball.training.distributed import in_first
+from hardball.training.loop import Trainer
 from hardball.training.settings import Settings
-from hardball.training.trainer import Trainer
 
 # where and how fast, and what is kept beside: a run may be resumed with others
 MACHINE = (

@@ -6,7 +6,7 @@ from typing import Literal
 from hardball.attacks import PGD
 from hardball.errors import UserError, unknown
 from hardball.threats import GEOMETRIES, ThreatModel
-from hardball.training.schedule import OPTIMIZERS, SCHEDULES
+from hardball.training.optim import OPTIMIZERS, SCHEDULES
 
 PRECISIONS = ("32-true", "tf32", "bf16-mixed")
 

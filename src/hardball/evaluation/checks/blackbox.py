@@ -6,23 +6,23 @@ attack that climbs the model's own gradient did, in the evaluation or in the che
 
 from dataclasses import replace
 
-from hardball.attacks import PGD, Attack, BruteForce, Library, Transfer
-from hardball.evaluation.checks.bench import Bench, NotApplicable, Origin
-from hardball.evaluation.checks.check import Finding, counted
-from hardball.evaluation.verdict import MASKED_POINTS, MASKED_SHARE, masked_beyond
+from hardball.attacks import PGD, ARTAttack, Attack, BruteForce, Transfer
+from hardball.evaluation.checks.context import Context, NotApplicable, Origin
+from hardball.evaluation.checks.result import Finding, counted
+from hardball.evaluation.checks.verdict import MASKED_POINTS, MASKED_SHARE, masked_beyond
 
 PAPER_SAMPLES, PAPER_IMAGES = 10**8, 128
 
 
-def unseen(bench: Bench, name: str, attack: Attack, count: int, **more: float) -> Finding:
+def unseen(context: Context, name: str, attack: Attack, count: int, **more: float) -> Finding:
     """How many of the first `count` images the attack breaks and no gradient attack did."""
-    rows = bench.images_claimed(count)
-    tried = bench.attempt(name, attack, rows)
+    rows = context.images_claimed(count)
+    tried = context.attempt(name, attack, rows)
     beyond_claim = int(tried.fallen.sum())
-    new = tried.fallen & ~bench.climbed[rows]
+    new = tried.fallen & ~context.climbed[rows]
     finding = counted(
         int(new.sum()),
-        len(bench.first(count)),
+        len(context.first(count)),
         forwards=tried.forwards,
         backwards=tried.backwards,
         beside={
@@ -35,11 +35,11 @@ def unseen(bench: Bench, name: str, attack: Attack, count: int, **more: float) -
     return replace(finding, found=f"{finding.found} ({beyond_claim})")
 
 
-def brute_force(bench: Bench) -> Finding:
+def brute_force(context: Context) -> Finding:
     """Random ±ε in every pixel; and how long the paper's number of samples would take."""
-    budget = bench.budget
-    attack = BruteForce(samples=budget.samples, corners=bench.threat.norm != "l0")
-    found = unseen(bench, "brute-force", attack, budget.sample_images, samples=budget.samples)
+    budget = context.budget
+    attack = BruteForce(samples=budget.samples, corners=context.threat.norm != "l0")
+    found = unseen(context, "brute-force", attack, budget.sample_images, samples=budget.samples)
     seconds, run = found.measured["seconds"], found.forwards
     hours = PAPER_SAMPLES * PAPER_IMAGES * seconds / max(run, 1) / 3600
     more = {"run": float(run), "hours_for_the_papers": hours}
@@ -51,48 +51,48 @@ def brute_force(bench: Bench) -> Finding:
     )
 
 
-def zoo(bench: Bench) -> Finding:
+def zoo(context: Context) -> Finding:
     """Finite differences of the logits."""
-    budget = bench.budget
-    attack = Library(kind="zoo", iterations=budget.zoo_iterations, weight=1e3)
-    return unseen(bench, "zoo", attack, budget.zoo_images)
+    budget = context.budget
+    attack = ARTAttack(kind="zoo", iterations=budget.zoo_iterations, weight=1e3)
+    return unseen(context, "zoo", attack, budget.zoo_images)
 
 
-def decisions(bench: Bench) -> Finding:
+def decisions(context: Context) -> Finding:
     """HopSkipJump, which sees the predicted class and nothing else."""
-    if bench.threat.norm == "l0":
+    if context.threat.norm == "l0":
         raise NotApplicable("HopSkipJump knows linf, l2 and unbounded, not l0")
-    attack = Library(kind="hopskipjump", queries=bench.budget.hop_queries)
-    return unseen(bench, "hopskipjump", attack, bench.budget.hop_images)
+    attack = ARTAttack(kind="hopskipjump", queries=context.budget.hop_queries)
+    return unseen(context, "hopskipjump", attack, context.budget.hop_images)
 
 
-def transfer(bench: Bench) -> Finding:
+def transfer(context: Context) -> Finding:
     """Examples made on another network."""
-    if bench.source is None:
+    if context.source is None:
         raise NotApplicable("no --source to transfer from")
-    return _transferred(bench, "transfer", bench.source)
+    return _transferred(context, "transfer", context.source)
 
 
-def semi_black_box(bench: Bench) -> Finding:
+def semi_black_box(context: Context) -> Finding:
     """Examples made on the network whose weights this one started from."""
-    if bench.origin is None:
+    if context.origin is None:
         raise NotApplicable("this network was trained from random weights")
-    return _transferred(bench, "transfer-origin", bench.origin)
+    return _transferred(context, "transfer-origin", context.origin)
 
 
-def _transferred(bench: Bench, name: str, source: Origin) -> Finding:
+def _transferred(context: Context, name: str, source: Origin) -> Finding:
     network = source.network()
-    if bench.is_this(network):
+    if context.is_this(network):
         raise NotApplicable("the source is this network itself")
-    attack = Transfer(source=network, attack=PGD(steps=bench.budget.transfer_steps, keep="last"))
-    return unseen(bench, name, attack, bench.budget.images)
+    attack = Transfer(source=network, attack=PGD(steps=context.budget.transfer_steps, keep="last"))
+    return unseen(context, name, attack, context.budget.images)
 
 
-def black_box_wins(bench: Bench) -> Finding:
+def black_box_wins(context: Context) -> Finding:
     """All images that some black box breaks and no gradient attack did, the evaluation's included."""
-    missed = int((bench.blind & ~bench.climbed & ~bench.claimed).sum())
-    n = len(bench.data)
-    claimed = bench.accuracy(bench.claimed).value
+    missed = int((context.blind & ~context.climbed & ~context.claimed).sum())
+    n = len(context.data)
+    claimed = context.accuracy(context.claimed).value
     limit = masked_beyond(claimed)
     found = counted(missed, n, limit, beside={"claimed": claimed})
     rule = (

@@ -10,15 +10,15 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import PGD
-from hardball.checks import check_logits
 from hardball.errors import UserError
-from hardball.evaluation.checks.bench import Bench
-from hardball.evaluation.checks.check import FEW, Finding, Limit, counted
-from hardball.evaluation.verdict import MASKED_POINTS, masked_beyond
+from hardball.evaluation.checks.context import Context
+from hardball.evaluation.checks.result import FEW, Finding, Limit, counted
+from hardball.evaluation.checks.verdict import MASKED_POINTS, masked_beyond
+from hardball.isolation import untouched
 from hardball.losses import LOSSES, cross_entropy, margin
-from hardball.modes import untouched
 from hardball.seeding import derive, generators
 from hardball.threats import per_example, uniform
+from hardball.validation import validate_logits
 
 SOME = Limit(0.05)
 """Five images of a hundred: odd ones exist in every data set."""
@@ -58,18 +58,18 @@ HALF = Limit(0.5)
 # --- the gradient
 
 
-def slopes(bench: Bench, rows: Tensor, points: Tensor, loss: str) -> tuple[Tensor, Tensor]:
+def slopes(context: Context, rows: Tensor, points: Tensor, loss: str) -> tuple[Tensor, Tensor]:
     """(loss [R], its gradient [R, ...]) of `points`, which belong to the examples `rows`.
 
     Raises:
         UserError: the model has no gradient.
     """
-    labels = bench.tensors(rows)[1]
+    labels = context.tensors(rows)[1]
     losses, gradients = [], []
-    for part in torch.split(torch.arange(len(rows)), bench.batch_size):
-        with untouched(bench.model), torch.enable_grad():
+    for part in torch.split(torch.arange(len(rows)), context.batch_size):
+        with untouched(context.model), torch.enable_grad():
             point = points[part].detach().requires_grad_(True)
-            value = LOSSES[loss](check_logits(bench.model(point), len(point)), labels[part])
+            value = LOSSES[loss](validate_logits(context.model(point), len(point)), labels[part])
             if not value.requires_grad:
                 raise UserError("no gradient flows from the model's logits to its images")
             (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
@@ -78,24 +78,24 @@ def slopes(bench: Bench, rows: Tensor, points: Tensor, loss: str) -> tuple[Tenso
     return torch.cat(losses), torch.cat(gradients)
 
 
-def starts(bench: Bench, rows: Tensor) -> Tensor:
+def starts(context: Context, rows: Tensor) -> Tensor:
     """A random start for each example."""
-    images, _ = bench.tensors(rows)
-    return bench.threat.sample(images, generators(bench.seed, rows.tolist(), 1))
+    images, _ = context.tensors(rows)
+    return context.threat.sample(images, generators(context.seed, rows.tolist(), 1))
 
 
-def vanishing_gradients(bench: Bench) -> Finding:
+def vanishing_gradients(context: Context) -> Finding:
     """The loss's gradient is zero, or most of it underflows, at the image or at a random start.
 
     "Most" has the scale of the network: a coordinate has underflowed when the cross entropy's gradient
     is 0 there (or subnormal) and the margin's is not; and where the margin's own gradient is 0
     everywhere, nothing is left to climb.
     """
-    rows = bench.images_right(bench.budget.images)
+    rows = context.images_right(context.budget.images)
     vanished = torch.zeros(len(rows), dtype=torch.bool)
-    for points in (bench.tensors(rows)[0], starts(bench, rows)):
-        _, gradient = slopes(bench, rows, points, "cross_entropy")
-        _, scale = slopes(bench, rows, points, "margin")
+    for points in (context.tensors(rows)[0], starts(context, rows)):
+        _, gradient = slopes(context, rows, points, "cross_entropy")
+        _, scale = slopes(context, rows, points, "margin")
         vanished |= _vanished(gradient, scale).cpu()
     cost = 4 * len(rows)
     return counted(int(vanished.sum()), len(rows), SOME, forwards=cost, backwards=cost)
@@ -108,38 +108,38 @@ def _vanished(gradient: Tensor, scale: Tensor) -> Tensor:
     return lost.sum(dim=1) >= LOST * there.sum(dim=1)
 
 
-def disagreement(bench: Bench) -> Finding:
+def disagreement(context: Context) -> Finding:
     """The margin's finite difference along its gradient's sign contradicts the gradient: the output is
     a staircase, or the gradient is not the function's.
 
     Measured near a random start, over a distance that should change the logits by a thousandth.
     """
-    rows = bench.images_right(bench.budget.images)
-    points = starts(bench, rows)
-    noise = uniform(points, generators(bench.seed, rows.tolist(), 2))
+    rows = context.images_right(context.budget.images)
+    points = starts(context, rows)
+    noise = uniform(points, generators(context.seed, rows.tolist(), 2))
     points = (1 - PULL) * points + PULL * noise
-    _, gradient = slopes(bench, rows, points, "margin")
-    logits = _logits(bench, points)
+    _, gradient = slopes(context, rows, points, "margin")
+    logits = _logits(context, points)
     slope = gradient.double().abs().flatten(1).sum(dim=1)
     change = max(CHANGE, ROUNDING * torch.finfo(logits.dtype).eps)
     wanted = change * logits.double().abs().amax(dim=1)
     # no step is longer than half the box, however small the slope
     size = wanted / torch.maximum(slope, wanted).clamp(min=1e-300) / 2
     step = per_example(size, points).to(points) * gradient.sign()
-    labels = bench.tensors(rows)[1]
-    ahead = margin(_logits(bench, points + step), labels).double()
-    behind = margin(_logits(bench, points - step), labels).double()
+    labels = context.tensors(rows)[1]
+    ahead = margin(_logits(context, points + step), labels).double()
+    behind = margin(_logits(context, points - step), labels).double()
     expected, found = 2 * size * slope, ahead - behind
     agree = (found - expected).abs() <= DISAGREES * torch.maximum(found.abs(), expected)
     count, n = int((~agree).sum()), len(rows)
     return counted(count, n, SOME, forwards=4 * n, backwards=n)
 
 
-def _logits(bench: Bench, images: Tensor) -> Tensor:
-    with torch.no_grad(), untouched(bench.model):
+def _logits(context: Context, images: Tensor) -> Tensor:
+    with torch.no_grad(), untouched(context.model):
         parts = [
-            check_logits(bench.model(part), len(part))
-            for part in torch.split(images, bench.batch_size)
+            validate_logits(context.model(part), len(part))
+            for part in torch.split(images, context.batch_size)
         ]
     return torch.cat(parts)
 
@@ -147,12 +147,12 @@ def _logits(bench: Bench, images: Tensor) -> Tensor:
 # --- the outputs
 
 
-def saturated_outputs(bench: Bench) -> Finding:
+def saturated_outputs(context: Context) -> Finding:
     """Outputs that blind the cross entropy: probabilities instead of logits, or logits so far apart that
     every other class's probability underflows (a gap of 87 in float32), and its gradient with it."""
-    rows = bench.images_right(bench.budget.images)
-    images, labels = bench.tensors(rows)
-    logits = _logits(bench, images)
+    rows = context.images_right(context.budget.images)
+    images, labels = context.tensors(rows)
+    logits = _logits(context, images)
     wide = logits.double()
     sums = bool(((wide.sum(dim=1) - 1).abs() < PROBABILITY).all()) and bool((wide >= 0).all())
     gap = -margin(wide, labels)
@@ -173,15 +173,15 @@ def saturated_outputs(bench: Bench) -> Finding:
     )
 
 
-def stochastic_outputs(bench: Bench) -> Finding:
+def stochastic_outputs(context: Context) -> Finding:
     """Two passes over the same images differ."""
-    rows = bench.first(bench.budget.images)
-    images, _ = bench.tensors(rows)
+    rows = context.first(context.budget.images)
+    images, _ = context.tensors(rows)
     passes = []
     for turn in range(2):
         with torch.random.fork_rng():
-            torch.manual_seed(derive(bench.seed, turn))
-            passes.append(_logits(bench, images).double())
+            torch.manual_seed(derive(context.seed, turn))
+            passes.append(_logits(context, images).double())
     one, other = passes
     scale = one.abs().amax().clamp(min=torch.finfo(torch.float64).tiny)
     # two NaN are the same answer
@@ -202,31 +202,31 @@ def stochastic_outputs(bench: Bench) -> Finding:
 # --- the search
 
 
-def loss_rises(bench: Bench) -> Finding:
+def loss_rises(context: Context) -> Finding:
     """The margin at the end of a PGD search, against its start, the image."""
-    rows = bench.images_right(bench.budget.images)
-    images, labels = bench.tensors(rows)
+    rows = context.images_right(context.budget.images)
+    images, labels = context.tensors(rows)
     climb = PGD(steps=RISING_STEPS, random_start=False, keep="last")
-    found = climb(bench.model, images, labels, bench.threat)
-    before = margin(_logits(bench, images), labels)
-    after = margin(_logits(bench, found.examples), labels)
+    found = climb(context.model, images, labels, context.threat)
+    before = margin(_logits(context, images), labels)
+    after = margin(_logits(context, found.examples), labels)
     flat = int((~(after > before)).sum())
     forwards = found.forwards + 2 * len(rows)
     return counted(flat, len(rows), SOME, forwards=forwards, backwards=found.backwards)
 
 
-def turns_back(bench: Bench) -> Finding:
+def turns_back(context: Context) -> Finding:
     """An image is misclassified on the way of its FGSM step and right again at the end: the
     boundary was bent around the one point that training attacked (catastrophic overfitting; Kim et
     al. 2021, "Understanding catastrophic overfitting")."""
-    rows = bench.images_right(bench.budget.images)
-    images, labels = bench.tensors(rows)
-    _, gradient = slopes(bench, rows, images, "cross_entropy")
-    step = bench.threat.radius(images) * bench.threat.steepest(gradient)
+    rows = context.images_right(context.budget.images)
+    images, labels = context.tensors(rows)
+    _, gradient = slopes(context, rows, images, "cross_entropy")
+    step = context.threat.radius(images) * context.threat.steepest(gradient)
     on_the_way = torch.zeros(len(rows), dtype=torch.bool, device=images.device)
     for k in range(1, PATH + 1):
-        point = bench.threat.project(images + step * (k / PATH), images)
-        wrong = ~(margin(_logits(bench, point), labels) < 0)
+        point = context.threat.project(images + step * (k / PATH), images)
+        wrong = ~(margin(_logits(context, point), labels) < 0)
         if k < PATH:
             on_the_way |= wrong
     back = int((on_the_way & ~wrong).sum())
@@ -234,19 +234,22 @@ def turns_back(bench: Bench) -> Finding:
     return counted(back, n, FEW, forwards=(PATH + 1) * n, backwards=n)
 
 
-def step_size(bench: Bench) -> Finding:
+def step_size(context: Context) -> Finding:
     """The claim's attack with steps four times larger, and with four times as many a quarter the size,
     breaks no more than it does."""
-    budget, claim = bench.budget, bench.claim
+    budget, claim = context.budget, context.claim
     steps = claim.steps or 200
-    size = claim.step_size or 2.5 * bench.eps / steps
-    rows, n = bench.images_claimed(budget.restart_images), len(bench.first(budget.restart_images))
+    size = claim.step_size or 2.5 * context.eps / steps
+    rows, n = (
+        context.images_claimed(budget.restart_images),
+        len(context.first(budget.restart_images)),
+    )
     ways = {
         "larger": replace(claim, steps=steps, step_size=4 * size),
         "smaller": replace(claim, steps=4 * steps, step_size=size / 4),
     }
     tried = [
-        bench.attempt(f"{bench.claim_name}-{name}-steps", attack, rows)
+        context.attempt(f"{context.claim_name}-{name}-steps", attack, rows)
         for name, attack in ways.items()
     ]
     counts = {name: int(one.fallen.sum()) for name, one in zip(ways, tried, strict=True)}
@@ -264,14 +267,14 @@ def step_size(bench: Bench) -> Finding:
 # --- all attacks together
 
 
-def claim_falls(bench: Bench) -> Finding:
+def claim_falls(context: Context) -> Finding:
     """Stronger attacks of any kind break more than half of what the claim leaves, and that is more
     than ten points of accuracy: the claim was the attack's blindness, not the model's strength."""
-    if bench.claim_name is None:
+    if context.claim_name is None:
         raise UserError("nothing is claimed: no PGD could run")
-    broken = bench.evaluation.broken_at <= bench.eps
-    fell, stood = int((broken & ~bench.claimed).sum()), int((~bench.claimed).sum())
-    n = len(bench.data)
+    broken = context.evaluation.broken_at <= context.eps
+    fell, stood = int((broken & ~context.claimed).sum()), int((~context.claimed).sum())
+    n = len(context.data)
     passed = not (HALF.exceeded(fell, stood) and Limit(MASKED_POINTS).exceeded(fell, n))
     return Finding(
         passed=passed,

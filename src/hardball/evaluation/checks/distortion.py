@@ -5,10 +5,10 @@ import math
 from torch import Tensor
 
 from hardball.attacks import PGD, Classifier, minimum_distortion
-from hardball.attacks.distortion import Distortion
-from hardball.engine import measuring
-from hardball.evaluation.checks.bench import Bench, NotApplicable
-from hardball.evaluation.checks.check import Finding
+from hardball.attacks.minimum_norm import Distortion
+from hardball.evaluation.checks.context import Context, NotApplicable
+from hardball.evaluation.checks.result import Finding
+from hardball.perf import measuring
 from hardball.seeding import generators
 
 PARTS = 100
@@ -20,23 +20,23 @@ REACH = 4.0
 NAME = "minimum-distortion"
 
 
-def smallest_distortion(bench: Bench) -> Finding:
+def smallest_distortion(context: Context) -> Finding:
     """The median of the smallest distortions against the base's, the same attack for both.
 
     Each is an upper bound, by bisection. The distortion that breaks every image, which the paper
     compares, is told too; but a single image decides it, and so it decides nothing here.
     """
-    if bench.base is None:
+    if context.base is None:
         raise NotApplicable("no --base to compare with")
-    base = bench.base.network()
-    if bench.is_this(base):
+    base = context.base.network()
+    if context.is_this(base):
         raise NotApplicable("the base is this network itself")
-    if bench.threat.norm == "unbounded":
+    if context.threat.norm == "unbounded":
         raise NotApplicable("the norm unbounded has a single radius")
-    rows = bench.first(bench.budget.distortion_images)
-    ours, theirs = (_measured(bench, model, rows) for model in (bench.model, base))
-    broken = ours.radius <= bench.eps
-    bench.note(NAME, rows[broken], ours.witnesses[broken].cpu(), ours.radius[broken], True)
+    rows = context.first(context.budget.distortion_images)
+    ours, theirs = (_measured(context, model, rows) for model in (context.model, base))
+    broken = ours.radius <= context.eps
+    context.note(NAME, rows[broken], ours.witnesses[broken].cpu(), ours.radius[broken], True)
     sizes = {
         "median": ours.median,
         "largest": ours.largest,
@@ -54,19 +54,19 @@ def smallest_distortion(bench: Bench) -> Finding:
     )
 
 
-def _measured(bench: Bench, model: Classifier, rows: Tensor) -> Distortion:
-    images, labels = bench.tensors(rows)
-    _, high = bench.threat.geometry.radii
-    whole = bench.threat.norm == "l0"
+def _measured(context: Context, model: Classifier, rows: Tensor) -> Distortion:
+    images, labels = context.tensors(rows)
+    _, high = context.threat.geometry.radii
+    whole = context.threat.norm == "l0"
     with measuring(model, images):
         return minimum_distortion(
             model,
             images,
             labels,
-            bench.threat.norm,
-            attack=PGD(steps=bench.budget.distortion_steps),
-            upper=high if math.isfinite(high) else REACH * bench.eps,
-            tolerance=1.0 if whole else bench.eps / PARTS,
-            generator=generators(bench.seed, rows.tolist(), 5),
-            batch_size=bench.batch_size,
+            context.threat.norm,
+            attack=PGD(steps=context.budget.distortion_steps),
+            upper=high if math.isfinite(high) else REACH * context.eps,
+            tolerance=1.0 if whole else context.eps / PARTS,
+            generator=generators(context.seed, rows.tolist(), 5),
+            batch_size=context.batch_size,
         )

@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import Classifier
-from hardball.checks import check_logits
-from hardball.evaluation.checks.bench import Bench, NotApplicable
-from hardball.evaluation.checks.check import Finding, Limit, counted
-from hardball.modes import untouched
+from hardball.evaluation.checks.context import Context, NotApplicable
+from hardball.evaluation.checks.result import Finding, Limit, counted
+from hardball.isolation import untouched
 from hardball.seeding import generators
 from hardball.threats import ThreatModel, gaussian
+from hardball.validation import validate_logits
 
 INNER = 200
 """Random points of the ball that must stay on the image's side."""
@@ -50,36 +50,36 @@ class Readout:
 
     def __call__(self, images: Tensor) -> Tensor:
         """[R, ...], the images in their order → logits [R, 2]."""
-        logits = check_logits(self.model(images), len(images))
+        logits = validate_logits(self.model(images), len(images))
         score = (logits.double() * self.weight).sum(dim=1) + self.bias
         return torch.stack([-score / 2, score / 2], dim=1)
 
 
-def planted(bench: Bench) -> Finding:
+def planted(context: Context) -> Finding:
     """Around each image, a linear readout of the model's logits is made that calls the image and 200
     random points of the ball 0, and one point of the ball's surface 1. The claim's attack, made to
     look for a 1, has to find one: it need only climb what the random points did not reach.
     """
-    if bench.threat.norm == "l0":
+    if context.threat.norm == "l0":
         raise NotApplicable("in l0 PGD is a heuristic that misses planted examples of any network")
-    rows = bench.images_right(bench.budget.planted_images)
-    attack = replace(bench.claim, keep="last", restarts=1)
+    rows = context.images_right(context.budget.planted_images)
+    attack = replace(context.claim, keep="last", restarts=1)
     sought = missed = forwards = backwards = 0
-    for batch in torch.split(rows, bench.batch_size):
-        made, possible = readouts(bench, batch)
+    for batch in torch.split(rows, context.batch_size):
+        made, possible = readouts(context, batch)
         forwards += len(batch) * (INNER + OUTER + 1)
         part = batch[possible]
         if not len(part):
             continue
-        images, _ = bench.tensors(part)
+        images, _ = context.tensors(part)
         zeros = torch.zeros(len(part), dtype=torch.int64, device=images.device)
-        with untouched(bench.model):
+        with untouched(context.model):
             found = attack(
                 made,
                 images,
                 zeros,
-                bench.threat,
-                generator=generators(bench.seed, part.tolist(), 2),
+                context.threat,
+                generator=generators(context.seed, part.tolist(), 2),
             )
         sought += len(part)
         missed += int((~found.fooled).sum())
@@ -89,16 +89,16 @@ def planted(bench: Bench) -> Finding:
     return counted(missed, sought, MISSED, forwards=forwards, backwards=backwards)
 
 
-def readouts(bench: Bench, rows: Tensor) -> tuple[Readout, Tensor]:
+def readouts(context: Context, rows: Tensor) -> tuple[Readout, Tensor]:
     """The readouts of those examples that one can be made for, and which these are, bool [R].
 
     The weight of a logit is how far the planted point lies from the mean of the inner points, in
     units of their variance; the bias lies half way between the planted point and the highest other.
     """
-    images, _ = bench.tensors(rows)
-    inner = torch.cat([_around(bench, images, rows, INNER, inside=True), images[:, None]], dim=1)
-    outer = _around(bench, images, rows, OUTER, inside=False)
-    inner_logits, outer_logits = _logits(bench, inner), _logits(bench, outer)
+    images, _ = context.tensors(rows)
+    inner = torch.cat([_around(context, images, rows, INNER, inside=True), images[:, None]], dim=1)
+    outer = _around(context, images, rows, OUTER, inside=False)
+    inner_logits, outer_logits = _logits(context, inner), _logits(context, outer)
     mean, variance = inner_logits.mean(dim=1), inner_logits.var(dim=1)
     typical = variance.mean(dim=1, keepdim=True)
     known = typical.squeeze(1) > 0
@@ -114,14 +114,14 @@ def readouts(bench: Bench, rows: Tensor) -> tuple[Readout, Tensor]:
     known &= (score > highest) & score.isfinite()
     scale = SPREAD / (score - at_image)
     bias = -(score + highest) / 2 * scale
-    made = Readout(model=bench.model, weight=(weight * scale[:, None])[known], bias=bias[known])
+    made = Readout(model=context.model, weight=(weight * scale[:, None])[known], bias=bias[known])
     return made, known.cpu()
 
 
-def _around(bench: Bench, images: Tensor, rows: Tensor, count: int, *, inside: bool) -> Tensor:
+def _around(context: Context, images: Tensor, rows: Tensor, count: int, *, inside: bool) -> Tensor:
     """[R, count, ...]: random points of the ball, or of its surface."""
-    threat: ThreatModel = bench.threat
-    sources = generators(bench.seed, rows.tolist(), 3 if inside else 4)
+    threat: ThreatModel = context.threat
+    sources = generators(context.seed, rows.tolist(), 3 if inside else 4)
     points = []
     for _ in range(count):
         if inside:
@@ -132,8 +132,10 @@ def _around(bench: Bench, images: Tensor, rows: Tensor, count: int, *, inside: b
     return torch.stack(points, dim=1)
 
 
-def _logits(bench: Bench, points: Tensor) -> Tensor:
+def _logits(context: Context, points: Tensor) -> Tensor:
     """float64 [R, P, K] of [R, P, ...]."""
-    with torch.no_grad(), untouched(bench.model):
-        found = [bench.model(part) for part in torch.split(points.flatten(0, 1), bench.batch_size)]
+    with torch.no_grad(), untouched(context.model):
+        found = [
+            context.model(part) for part in torch.split(points.flatten(0, 1), context.batch_size)
+        ]
     return torch.cat(found).double().reshape(*points.shape[:2], -1)

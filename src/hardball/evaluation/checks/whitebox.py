@@ -13,28 +13,28 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import PGD, Attack, Targeted, fgsm
-from hardball.checks import check_logits
 from hardball.errors import UserError
-from hardball.evaluation.checks.bench import Bench, NotApplicable
-from hardball.evaluation.checks.check import FEW, Finding, Limit, counted
+from hardball.evaluation.checks.context import Context, NotApplicable
+from hardball.evaluation.checks.result import FEW, Finding, Limit, counted
 from hardball.losses import cross_entropy
 from hardball.threats import Unbounded
+from hardball.validation import validate_logits
 
 RADII = (0.25, 0.5, 0.75, 1.0, 1.5)
 """Of ε, for check 6."""
 
 
 def beyond(
-    bench: Bench, name: str, attack: Attack, count: int, limit: Limit = FEW, **more: float
+    context: Context, name: str, attack: Attack, count: int, limit: Limit = FEW, **more: float
 ) -> Finding:
     """How many of the first `count` images the attack breaks and the reference left standing."""
-    rows = bench.images_claimed(count)
-    tried = bench.attempt(name, attack, rows)
+    rows = context.images_claimed(count)
+    tried = context.attempt(name, attack, rows)
     beyond_claim = int(tried.fallen.sum())
-    new = tried.fallen & ~bench.reference[rows]
+    new = tried.fallen & ~context.reference[rows]
     finding = counted(
         int(new.sum()),
-        len(bench.first(count)),
+        len(context.first(count)),
         limit,
         forwards=tried.forwards,
         backwards=tried.backwards,
@@ -43,17 +43,17 @@ def beyond(
     return replace(finding, found=f"{finding.found} ({beyond_claim})")
 
 
-def one_step(bench: Bench) -> Finding:
+def one_step(context: Context) -> Finding:
     """FGSM breaks what PGD does not."""
-    return beyond(bench, "fgsm", fgsm(), bench.budget.images)
+    return beyond(context, "fgsm", fgsm(), context.budget.images)
 
 
-def unbounded(bench: Bench) -> Finding:
+def unbounded(context: Context) -> Finding:
     """Without bounds, every image can be turned into another class."""
-    if bench.threat.norm == "unbounded":
+    if context.threat.norm == "unbounded":
         raise NotApplicable("the threat is unbounded already")
-    rows = bench.images_right(bench.budget.images)
-    tried = bench.attempt("pgd-200-unbounded", PGD(steps=200), rows, Unbounded())
+    rows = context.images_right(context.budget.images)
+    tried = context.attempt("pgd-200-unbounded", PGD(steps=200), rows, Unbounded())
     left = int((~tried.fallen).sum())
     return Finding(
         passed=left == 0,
@@ -66,48 +66,49 @@ def unbounded(bench: Bench) -> Finding:
     )
 
 
-def random_start(bench: Bench) -> Finding:
+def random_start(context: Context) -> Finding:
     """PGD from the image itself, against PGD from a random start."""
-    rows = bench.images_right(bench.budget.images)
-    fixed = replace(bench.claim, random_start=False, restarts=1)
-    tried = bench.attempt(f"{bench.claim_name}-no-start", fixed, rows)
-    with_start = int(bench.claimed[rows].sum())
+    rows = context.images_right(context.budget.images)
+    fixed = replace(context.claim, random_start=False, restarts=1)
+    tried = context.attempt(f"{context.claim_name}-no-start", fixed, rows)
+    with_start = int(context.claimed[rows].sum())
     without = int(tried.fallen.sum())
     return counted(
         abs(with_start - without),
-        len(bench.first(bench.budget.images)),
+        len(context.first(context.budget.images)),
         forwards=tried.forwards,
         backwards=tried.backwards,
         beside={"with_start": with_start, "without_start": without},
     )
 
 
-def restarts(bench: Bench) -> Finding:
+def restarts(context: Context) -> Finding:
     """Ten random starts."""
-    budget = bench.budget
+    budget = context.budget
     attack = PGD(steps=200, restarts=budget.restarts)
-    return beyond(bench, f"pgd-200-x{budget.restarts}", attack, budget.restart_images)
+    return beyond(context, f"pgd-200-x{budget.restarts}", attack, budget.restart_images)
 
 
-def many_steps(bench: Bench) -> Finding:
+def many_steps(context: Context) -> Finding:
     """2000 steps of the same size as the claim's."""
-    steps = bench.budget.long_steps
-    size = bench.claim.step_size or 2.5 * bench.eps / (bench.claim.steps or 200)
+    steps = context.budget.long_steps
+    size = context.claim.step_size or 2.5 * context.eps / (context.claim.steps or 200)
     attack = PGD(steps=steps, step_size=size)
-    return beyond(bench, f"pgd-{steps}", attack, bench.budget.long_images)
+    return beyond(context, f"pgd-{steps}", attack, context.budget.long_images)
 
 
-def monotone(bench: Bench) -> Finding:
+def monotone(context: Context) -> Finding:
     """Accuracy at several ε, each measured on its own, may not rise with ε."""
-    low, high = bench.threat.geometry.radii
+    low, high = context.threat.geometry.radii
     if low == high:
-        raise NotApplicable(f"the norm {bench.threat.norm} has a single radius")
-    rows, n = bench.images_right(bench.budget.images), len(bench.first(bench.budget.images))
-    steps = bench.budget.radius_steps
-    radii = sorted({min(high, _whole(bench, bench.eps * share)) for share in RADII})
+        raise NotApplicable(f"the norm {context.threat.norm} has a single radius")
+    rows, n = context.images_right(context.budget.images), len(context.first(context.budget.images))
+    steps = context.budget.radius_steps
+    radii = sorted({min(high, _whole(context, context.eps * share)) for share in RADII})
     radii = [eps for eps in radii if eps > 0]
     tried = [
-        bench.attempt(f"pgd-{steps}", PGD(steps=steps), rows, bench.threat.at(eps)) for eps in radii
+        context.attempt(f"pgd-{steps}", PGD(steps=steps), rows, context.threat.at(eps))
+        for eps in radii
     ]
     standing = [int((~one.fallen).sum()) for one in tried]
     rise = max((larger - smaller for smaller, larger in pairwise(standing)), default=0)
@@ -121,35 +122,35 @@ def monotone(bench: Bench) -> Finding:
     return replace(finding, found=f"rises {max(0, rise)} of {n}")
 
 
-def _whole(bench: Bench, eps: float) -> float:
-    return float(math.floor(eps)) if bench.threat.norm == "l0" else eps
+def _whole(context: Context, eps: float) -> float:
+    return float(math.floor(eps)) if context.threat.norm == "l0" else eps
 
 
-def targeted(bench: Bench) -> Finding:
+def targeted(context: Context) -> Finding:
     """PGD towards every wrong class in turn."""
-    steps = bench.budget.targeted_steps
+    steps = context.budget.targeted_steps
     attack = Targeted(attack=PGD(steps=steps))
-    return beyond(bench, f"targeted-pgd-{steps}", attack, bench.budget.targeted_images)
+    return beyond(context, f"targeted-pgd-{steps}", attack, context.budget.targeted_images)
 
 
-def small_steps(bench: Bench) -> Finding:
+def small_steps(context: Context) -> Finding:
     """Many more and smaller steps: 1000 of ε/50."""
-    if bench.threat.norm == "l0":
+    if context.threat.norm == "l0":
         raise NotApplicable("in l0 a coordinate's move has no bound to take a part of")
-    steps = bench.budget.small_steps
-    attack = PGD(steps=steps, step_size=bench.eps / 50)
-    return beyond(bench, f"pgd-{steps}-small", attack, bench.budget.small_images)
+    steps = context.budget.small_steps
+    attack = PGD(steps=steps, step_size=context.eps / 50)
+    return beyond(context, f"pgd-{steps}-small", attack, context.budget.small_images)
 
 
-def raw_gradient(bench: Bench) -> Finding:
+def raw_gradient(context: Context) -> Finding:
     """Steps along the gradient itself, neither signed nor normalised."""
-    steps, count = bench.budget.raw_steps, bench.budget.raw_images
-    factor = raw_factor(bench, bench.images_claimed(count))
+    steps, count = context.budget.raw_steps, context.budget.raw_images
+    factor = raw_factor(context, context.images_claimed(count))
     attack = PGD(steps=steps, step_size=factor, direction="raw")
-    return beyond(bench, f"pgd-{steps}-raw", attack, count, factor=factor)
+    return beyond(context, f"pgd-{steps}-raw", attack, count, factor=factor)
 
 
-def raw_factor(bench: Bench, rows: Tensor) -> float:
+def raw_factor(context: Context, rows: Tensor) -> float:
     """α with which nine images of ten move by ε or more in their largest coordinate at first.
 
     The paper's 50,000 was made for one network; gradients of confident ones are far smaller still.
@@ -160,24 +161,24 @@ def raw_factor(bench: Bench, rows: Tensor) -> float:
     """
     if not len(rows):
         raise NotApplicable("the claim's attack left no image standing")
-    images, labels = bench.tensors(rows)
+    images, labels = context.tensors(rows)
     with torch.enable_grad():
         point = images.clone().requires_grad_(True)
-        loss = cross_entropy(check_logits(bench.model(point), len(point)), labels).sum()
+        loss = cross_entropy(validate_logits(context.model(point), len(point)), labels).sum()
         (gradient,) = torch.autograd.grad(loss, point)
     top = gradient.double().flatten(1).abs().amax(dim=1)
     low = float(top[top > 0].quantile(0.1)) if bool((top > 0).any()) else 0.0
-    size = bench.eps if bench.threat.norm == "linf" else 1.0
+    size = context.eps if context.threat.norm == "linf" else 1.0
     if not low or not math.isfinite(size / low):
         raise UserError("every gradient is zero; no factor makes it move an image")
     return size / low
 
 
-def euclidean(bench: Bench) -> Finding:
+def euclidean(context: Context) -> Finding:
     """Steps of the other kind: along the gradient at unit ℓ2 length (in ℓ2: along its sign)."""
-    side = math.sqrt(bench.data.images[0].numel())
-    direction, stretch = ("signed", 1 / side) if bench.threat.norm == "l2" else ("l2", side)
-    if bench.threat.norm not in ("linf", "l2"):
-        raise NotApplicable(f"compares steps for linf and l2, not {bench.threat.norm}")
-    attack = PGD(steps=200, step_size=2.5 * bench.eps * stretch / 200, direction=direction)
-    return beyond(bench, f"pgd-200-{direction}-steps", attack, bench.budget.images)
+    side = math.sqrt(context.data.images[0].numel())
+    direction, stretch = ("signed", 1 / side) if context.threat.norm == "l2" else ("l2", side)
+    if context.threat.norm not in ("linf", "l2"):
+        raise NotApplicable(f"compares steps for linf and l2, not {context.threat.norm}")
+    attack = PGD(steps=200, step_size=2.5 * context.eps * stretch / 200, direction=direction)
+    return beyond(context, f"pgd-200-{direction}-steps", attack, context.budget.images)

@@ -1,0 +1,162 @@
+"""The demonstration: at a large ε, training from random weights is stuck, and the curriculum learns.
+
+ε, network and length were chosen by measurement over five seeds: results/demo.json.
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+
+from hardball import environment
+from hardball.attacks import PGD, Attack, Targeted
+from hardball.commands import train as jobs
+from hardball.commands.train import Job
+from hardball.data import load_dataset
+from hardball.errors import UserError
+from hardball.evaluation import evaluate
+from hardball.report import demo as pages
+from hardball.report.figures import as_png, training_and_accuracy
+from hardball.report.html import page
+from hardball.runs import Run, RunFolder, write_json
+from hardball.storage import write_atomically
+from hardball.threats import LInf
+from hardball.training import Settings
+from hardball.training.stopping import constant_loss
+
+DATA, EPS = "digits-bw", 0.45
+MEASURED_AT = (0.15, 0.3, 0.4, 0.45)
+SETTINGS: dict[str, Any] = {"steps": 10, "batch_size": 64, "schedule": "linear-tail"}
+NETWORK: dict[str, Any] = {"data": DATA, "model": "digits_cnn", "model_args": {"width": 16}}
+ATTACKS: dict[str, Attack] = {
+    "pgd-50-x5": PGD(steps=50, restarts=5),
+    "targeted-pgd-50": Targeted(attack=PGD(steps=50)),
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Contestant:
+    """One way to train."""
+
+    name: str
+    job: dict[str, Any]
+    settings: dict[str, Any] = field(default_factory=dict)
+
+    def to_the_end(self) -> "Contestant":
+        """The same, but a collapse does not end it."""
+        return replace(self, settings={"on_collapse": "continue"})
+
+    def command(self, seed: int, out: Path) -> str:
+        """The same training as a command."""
+        words = {**NETWORK, **self.job, **SETTINGS, **self.settings, "seed": seed}
+        flags = (f"--{key.replace('_', '-')} {_flag(value)}" for key, value in words.items())
+        return f"hardball train {' '.join(flags)} --out {out}"
+
+
+CONTESTANTS = (
+    Contestant(name="standard", job={"eps": 0.0, "epochs": 30}),
+    Contestant(
+        name=f"direct, ε={EPS:g}",
+        job={"eps": EPS, "epochs": 240},
+        settings={"collapse_patience": 40},
+    ),
+    Contestant(
+        name=f"curriculum, 0→{EPS:g}",
+        job={
+            "eps": EPS,
+            "curriculum": "iterative",
+            "ramp_epochs": 100,
+            "hold": 140,
+            "per": "step",
+            "may_stop": False,
+        },
+        settings={"collapse_patience": 80},
+    ),
+)
+
+
+def demo(
+    out: Path, seeds: Sequence[int], console: Console, *, full: bool = False
+) -> dict[str, Any]:
+    """Train and measure every contestant for every seed; write demo.json, demo.png and report.html.
+
+    What an earlier, interrupted call has trained is not trained again.
+
+    Args:
+        full: train all contestants to the end, instead of stopping direct training after 40
+            collapsed epochs in a row.
+
+    Raises:
+        UserError: no seeds, or a folder that cannot be written.
+    """
+    if not seeds or min(seeds) < 0:
+        raise UserError(f"seeds={list(seeds)}; allowed is one number or more, e.g. --seeds '[0]'")
+    contestants = [c.to_the_end() if full else c for c in CONTESTANTS]
+    rows = []
+    histories = {}
+    for seed in seeds:
+        for contestant in contestants:
+            console.print(f"\n{contestant.name}, seed {seed}", style="bold", highlight=False)
+            run = _train(contestant, seed, out, console)
+            rows.append(_measured(contestant, seed, run))
+            histories[seed, contestant.name] = run.history
+    found: dict[str, Any] = {
+        "command": f"hardball demo --seeds '{list(seeds)}'" + " --full true" * full,
+        "data": DATA,
+        "eps": EPS,
+        "n": rows[0]["evaluation"]["n"],
+        "seeds": list(seeds),
+        "attacks": rows[0]["evaluation"]["attacks"],
+        "trainings": [contestant.name for contestant in CONTESTANTS],
+        "results": rows,
+        "machine": environment.facts(),
+    }
+    write_json(out / "demo.json", found)
+    drawn = [
+        row | {"history": histories[seeds[0], row["name"]]} for row in rows[: len(CONTESTANTS)]
+    ]
+    train = load_dataset(DATA)
+    chance = constant_loss(train.labels, train.classes)
+    picture = as_png(training_and_accuracy(drawn, chance=chance, asked=EPS))
+    write_atomically(out / "demo.png", picture)
+    by_hand = f"hardball evaluate runs/curriculum --eps '{list(MEASURED_AT)}' --protocol strong"
+    parts = pages.sections(found, picture, by_hand)
+    write_atomically(
+        out / "report.html", page("hardball demo", pages.summary(found), parts).encode()
+    )
+    console.print(pages.table(found))
+    console.print(pages.summary(found), soft_wrap=True, highlight=False)
+    console.print(f"report: {out / 'report.html'}", soft_wrap=True, highlight=False)
+    return found
+
+
+def _train(contestant: Contestant, seed: int, out: Path, console: Console) -> Run:
+    """Train, or take up what is there."""
+    folder = out / f"seed{seed}" / pages.folder_name(contestant.name)
+    if RunFolder(folder).config_file.exists():
+        return jobs.resume(folder, {}, console=console)
+    job = Job(**NETWORK, **contestant.job, out=folder)
+    settings = Settings(**SETTINGS, **contestant.settings, seed=seed)
+    return jobs.train(job, settings, console=console)
+
+
+def _measured(contestant: Contestant, seed: int, run: Run) -> dict[str, Any]:
+    assert run.outcome is not None
+    test = load_dataset(DATA, split="test")
+    found = evaluate(run.model.cpu(), test, LInf(EPS), eps=MEASURED_AT, attacks=ATTACKS)
+    return {
+        "name": contestant.name,
+        "seed": seed,
+        "command": contestant.command(seed, Path("runs") / pages.folder_name(contestant.name)),
+        "outcome": asdict(run.outcome),
+        "final_loss": run.history[-1]["adv_loss"],
+        "evaluation": found.as_json(),
+    }
+
+
+def _flag(value: Any) -> str:
+    if isinstance(value, dict):
+        return "'{" + ", ".join(f"{k}: {v}" for k, v in value.items()) + "}'"
+    return str(value).lower() if isinstance(value, bool) else str(value)

@@ -1,0 +1,65 @@
+"""A data set as two tensors kept on the device: images float32 [N, C, H, W] in [0, 1], labels [N].
+
+The test part is only for evaluation. Every decision made during training uses a validation part split
+off the training part by seed (`split_validation`).
+"""
+
+from dataclasses import dataclass, replace
+
+import torch
+from torch import Tensor
+
+from hardball.errors import UserError
+from hardball.fingerprint import tensors_sha256
+from hardball.validation import validate_images, validate_labels
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Dataset:
+    """Images and labels, checked.
+
+    Raises:
+        UserError: images that are not float in [0, 1], labels out of range, unequal lengths.
+    """
+
+    name: str
+    images: Tensor
+    labels: Tensor
+    classes: int
+
+    def __post_init__(self) -> None:
+        validate_images(self.images, f"images of {self.name}")
+        validate_labels(self.labels, len(self.images), self.classes)
+
+    def __len__(self) -> int:
+        return len(self.images)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """[C, H, W]."""
+        return tuple(self.images.shape[1:])
+
+    @property
+    def sha256(self) -> str:
+        """Digest of the images and labels, in order: see `tensors_sha256`."""
+        return tensors_sha256([self.images, self.labels])
+
+    def rows(self, index: Tensor | slice) -> "Dataset":
+        """Some of the examples."""
+        return replace(self, images=self.images[index], labels=self.labels[index])
+
+    def to(self, device: torch.device) -> "Dataset":
+        """The same data on a device."""
+        return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def split_validation(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset]:
+    """(training part, validation part of `count` examples), chosen by `seed`, disjoint, in order."""
+    if not 0 < count < len(data):
+        raise UserError(
+            f"validation={count} of {len(data)} training images; allowed is 1 … {len(data) - 1}"
+        )
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
+    order = order.to(data.images.device)
+    held = order[:count].sort().values
+    return data.rows(order[count:].sort().values), data.rows(held)

@@ -1,0 +1,1 @@
+"""Does a robust accuracy mean what it says?"""

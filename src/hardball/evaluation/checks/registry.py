@@ -1,0 +1,213 @@
+"""The list: the twelve checks of arXiv 2003.13370, Appendix C, the stronger attacks of its section 3.3
+(numbered 3.3), and hardball's own detectors (lettered)."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from hardball.evaluation.checks import blackbox, detectors, distortion, planted, whitebox
+from hardball.evaluation.checks.context import Context
+from hardball.evaluation.checks.result import Finding, Kind
+
+
+@dataclass(frozen=True, kw_only=True)
+class Row:
+    """One check, before it has run."""
+
+    number: str
+    name: str
+    run: Callable[[Context], Finding]
+    kind: Kind
+    meaning: str
+    """What a failure means, as part of a sentence."""
+    essential: bool = True
+    """Without it there is no verdict. Not so for what needs another network."""
+
+
+TABLE = (
+    Row(
+        number="1",
+        name="FGSM not stronger",
+        run=whitebox.one_step,
+        kind="masking",
+        meaning="one large step finds what 200 steps do not",
+    ),
+    Row(
+        number="2",
+        name="unbounded attack",
+        run=whitebox.unbounded,
+        kind="masking",
+        meaning="images stand even without a bound, so the attack cannot find what exists",
+    ),
+    Row(
+        number="3",
+        name="random start",
+        run=whitebox.random_start,
+        kind="strength",
+        meaning="it matters whether PGD starts at random",
+    ),
+    Row(
+        number="4",
+        name="ten restarts",
+        run=whitebox.restarts,
+        kind="strength",
+        meaning="more restarts break more",
+    ),
+    Row(
+        number="5",
+        name="2000 steps",
+        run=whitebox.many_steps,
+        kind="strength",
+        meaning="more steps break more",
+    ),
+    Row(
+        number="6",
+        name="falls with ε",
+        run=whitebox.monotone,
+        kind="masking",
+        meaning="the accuracy rises with ε",
+    ),
+    Row(
+        number="7",
+        name="targeted, all classes",
+        run=whitebox.targeted,
+        kind="strength",
+        meaning="aiming at every class breaks more",
+    ),
+    Row(
+        number="3.3",
+        name="many small steps",
+        run=whitebox.small_steps,
+        kind="strength",
+        meaning="many small steps break more",
+    ),
+    Row(
+        number="3.3",
+        name="raw gradient",
+        run=whitebox.raw_gradient,
+        kind="strength",
+        meaning="steps along the raw gradient break more",
+    ),
+    Row(
+        number="3.3",
+        name="ℓ2 steps",
+        run=whitebox.euclidean,
+        kind="strength",
+        meaning="steps in another norm break more",
+    ),
+    Row(
+        number="8",
+        name="brute force",
+        run=blackbox.brute_force,
+        kind="strength",
+        meaning="random noise breaks what gradients do not",
+    ),
+    Row(
+        number="9",
+        name="smallest distortion",
+        run=distortion.smallest_distortion,
+        kind="strength",
+        meaning="images break at no larger distortion than the base's",
+        essential=False,
+    ),
+    Row(
+        number="10",
+        name="ZOO",
+        run=blackbox.zoo,
+        kind="strength",
+        meaning="finite differences break what gradients do not",
+    ),
+    Row(
+        number="10",
+        name="HopSkipJump",
+        run=blackbox.decisions,
+        kind="strength",
+        meaning="an attack on decisions alone breaks what gradients do not",
+    ),
+    Row(
+        number="11",
+        name="transfer",
+        run=blackbox.transfer,
+        kind="strength",
+        meaning="examples of another network break what gradients do not",
+        essential=False,
+    ),
+    Row(
+        number="12",
+        name="transfer from origin",
+        run=blackbox.semi_black_box,
+        kind="strength",
+        meaning="examples of the network it started from break what gradients do not",
+        essential=False,
+    ),
+    Row(
+        number="A",
+        name="zero gradients",
+        run=detectors.vanishing_gradients,
+        kind="masking",
+        meaning="the loss has no gradient to climb",
+    ),
+    Row(
+        number="B",
+        name="false gradients",
+        run=detectors.disagreement,
+        kind="masking",
+        meaning="the gradient is not the slope of the loss",
+    ),
+    Row(
+        number="C",
+        name="saturated outputs",
+        run=detectors.saturated_outputs,
+        kind="masking",
+        meaning="the outputs are saturated and blind the loss",
+    ),
+    Row(
+        number="D",
+        name="stochastic outputs",
+        run=detectors.stochastic_outputs,
+        kind="masking",
+        meaning="the model answers at random",
+    ),
+    Row(
+        number="E",
+        name="loss rises",
+        run=detectors.loss_rises,
+        kind="masking",
+        meaning="the loss does not rise along the attack",
+    ),
+    Row(
+        number="F",
+        name="no way back",
+        run=detectors.turns_back,
+        kind="masking",
+        meaning="images fall on the way of a step and are right again at its end",
+    ),
+    Row(
+        number="G",
+        name="step size",
+        run=detectors.step_size,
+        kind="masking",
+        meaning="another step size breaks much more",
+    ),
+    Row(
+        number="H",
+        name="planted example",
+        run=planted.planted,
+        kind="masking",
+        meaning="the attack misses an adversarial example that was planted",
+    ),
+    # these two look at what all others have found
+    Row(
+        number="I",
+        name="claim holds",
+        run=detectors.claim_falls,
+        kind="masking",
+        meaning="stronger attacks break more than half of what the claim leaves",
+    ),
+    Row(
+        number="J",
+        name="no black box wins",
+        run=blackbox.black_box_wins,
+        kind="masking",
+        meaning="black boxes break much that no gradient attack does",
+    ),
+)

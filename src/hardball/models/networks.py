@@ -1,0 +1,136 @@
+"""Networks. Each takes pixels in [0, 1] and returns logits: normalisation lives inside the model.
+
+Shapes: B batch, C channels, H × W pixels, K classes; images [B, C, H, W] → logits [B, K].
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from hardball.errors import UserError, unknown
+
+
+class Normalize(nn.Module):
+    """(x − mean) / std per channel. The first layer of a model, so that every ε stays in pixels."""
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        super().__init__()
+        if len(mean) != len(std) or min(std) <= 0:
+            raise UserError(
+                f"mean={mean}, std={std}; allowed are one mean and one std > 0 per channel"
+            )
+        self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
+        self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
+
+    def forward(self, images: Tensor) -> Tensor:
+        return (images - self.mean) / self.std
+
+
+class ConvNet(nn.Module):
+    """Convolutions, each followed by max-pool 2 and ReLU, then one hidden layer and the logits.
+
+    Pooling stands before ReLU: the two commute, and ReLU then has a quarter of the work.
+    """
+
+    def __init__(
+        self,
+        shape: Sequence[int],
+        classes: int,
+        *,
+        channels: Sequence[int],
+        kernel: int,
+        padding: int,
+        hidden: int,
+    ) -> None:
+        super().__init__()
+        size = [*shape[1:]]
+        convs: list[nn.Module] = []
+        before = shape[0]
+        for after in channels:
+            convs.append(nn.Conv2d(before, after, kernel, padding=padding))
+            size = [(s + 2 * padding - kernel + 1) // 2 for s in size]
+            before = after
+        if min(size) < 1:
+            raise UserError(
+                f"images of {list(shape)} are too small for this network; the smallest, digits_cnn, "
+                "takes 4×4 pixels or more"
+            )
+        self.convs = nn.ModuleList(convs)
+        self.hidden = nn.Linear(before * size[0] * size[1], hidden)
+        self.logits = nn.Linear(hidden, classes)
+
+    def forward(self, images: Tensor) -> Tensor:
+        x = images
+        for conv in self.convs:
+            x = F.relu(F.max_pool2d(conv(x), 2))
+        logits: Tensor = self.logits(F.relu(self.hidden(x.flatten(1))))
+        return logits
+
+
+def mnist_cnn(shape: Sequence[int], classes: int, *, padding: bool = False) -> nn.Module:
+    """The paper's MNIST network: conv5(32), conv5(64), each pooled, 1024 hidden units.
+
+    Args:
+        padding: the TensorFlow tutorial's form keeps the image size in each convolution; the
+            authors' own code, and the default here, does not (1.11 M parameters at 28×28).
+    """
+    return ConvNet(
+        shape, classes, channels=(32, 64), kernel=5, padding=2 if padding else 0, hidden=1024
+    )
+
+
+def digits_cnn(shape: Sequence[int], classes: int, *, width: int = 32) -> nn.Module:
+    """A small network for 8×8 images: conv3(width), conv3(2·width), 4·width hidden units."""
+    return ConvNet(
+        shape, classes, channels=(width, 2 * width), kernel=3, padding=1, hidden=4 * width
+    )
+
+
+def cifar_resnet(
+    shape: Sequence[int],
+    classes: int,
+    *,
+    depth: int = 18,
+    mean: Sequence[float] = (0.4914, 0.4822, 0.4465),
+    std: Sequence[float] = (0.2023, 0.1994, 0.2010),
+) -> nn.Module:
+    """torchvision's ResNet-18 or -50 with the CIFAR stem (3×3 convolution, no pooling) behind
+    `Normalize` (defaults: CIFAR-10's)."""
+    from torchvision.models import resnet18, resnet50
+
+    makers: dict[int, Callable[..., nn.Module]] = {18: resnet18, 50: resnet50}
+    if depth not in makers:
+        raise unknown("ResNet depth", depth, makers)
+    if len(mean) != shape[0]:
+        raise UserError(
+            f"mean and std of {len(mean)} channels for images of {shape[0]}; pass model_args mean and std"
+        )
+    net = makers[depth](weights=None, num_classes=classes)
+    net.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)
+    net.maxpool = nn.Identity()
+    return nn.Sequential(Normalize(mean, std), net)
+
+
+def resnet18_cifar(shape: Sequence[int], classes: int, **args: Any) -> nn.Module:
+    """`cifar_resnet` of depth 18."""
+    return cifar_resnet(shape, classes, depth=18, **args)
+
+
+def resnet50_cifar(shape: Sequence[int], classes: int, **args: Any) -> nn.Module:
+    """`cifar_resnet` of depth 50."""
+    return cifar_resnet(shape, classes, depth=50, **args)
+
+
+MODELS: dict[str, Callable[..., nn.Module]] = {
+    "mnist_cnn": mnist_cnn,
+    "digits_cnn": digits_cnn,
+    "resnet18": resnet18_cifar,
+    "resnet50": resnet50_cifar,
+}
+"""name → function of (shape [C, H, W], classes, **args)."""

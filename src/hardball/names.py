@@ -1,0 +1,85 @@
+"""Names that users write: a key of a table, or "package.module:name" of code of their own.
+
+Every seam resolves its names here: models, data sets, attacks, objectives, curricula, certificates.
+"""
+
+import importlib
+import sys
+from collections.abc import Mapping
+from typing import Any, TypeVar
+
+from hardball.errors import Untrusted, UserError, unknown
+
+T = TypeVar("T")
+
+
+def is_own(name: str) -> bool:
+    """The name is of the form "package.module:name": code outside hardball."""
+    return ":" in name
+
+
+def find(kind: str, name: str, known: Mapping[str, T], *, trusted: bool = True) -> T | Any:
+    """What a name stands for.
+
+    Args:
+        kind: of what is looked for, as messages say it ("attack").
+        name: a key of `known`, or "package.module:name" of something importable (the current
+            directory counts).
+        known: the table.
+        trusted: False where a file names it, and not the user: then only the table's names count,
+            and nothing is imported.
+
+    Raises:
+        UserError: no such name, or nothing importable.
+        Untrusted: code of somebody's own, unasked.
+    """
+    if not is_own(name):
+        if name not in known:
+            raise unknown(
+                kind, name, [*known, f"your.module:{kind.rsplit(maxsplit=1)[-1].capitalize()}"]
+            )
+        return known[name]
+    if not trusted:
+        raise Untrusted(
+            f"the {kind} {name!r} is code outside hardball, which a file asks to run; nothing was "
+            f"imported: if you trust it pass `trust_model_code=true`"
+        )
+    return _imported(kind, name)
+
+
+def _imported(kind: str, name: str) -> Any:
+    module, _, attribute = name.partition(":")
+    if "" not in sys.path:
+        sys.path.insert(0, "")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except (ImportError, ValueError, TypeError) as error:  # the last two: no or a relative name
+        raise UserError(
+            f"{kind} {name!r}: {error}; name an importable module, e.g. mymodule:Mine"
+        ) from error
+    except AttributeError as error:
+        raise UserError(
+            f"{kind} {name!r}: {module} has no {attribute!r}; check the spelling"
+        ) from error
+
+
+def made(kind: str, name: str, maker: Any, *positional: Any, **arguments: Any) -> Any:
+    """`maker` called with a user's arguments.
+
+    Raises:
+        UserError: it is not callable, or does not take them.
+    """
+    if not callable(maker):
+        raise UserError(f"{kind} {name!r} is a {type(maker).__name__}; name a class or a function")
+    try:
+        return maker(*positional, **arguments)
+    except TypeError as error:
+        raise UserError(f"{kind} {name} with {arguments}: {error}; change its arguments") from error
+
+
+def name_of(thing: object, known: Mapping[str, object]) -> str:
+    """The name by which `find` gives this class or function."""
+    return next(
+        (name for name, value in known.items() if value is thing),
+        f"{getattr(thing, '__module__', '?')}:{getattr(thing, '__qualname__', '?')}",
+    )

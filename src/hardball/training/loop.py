@@ -1,0 +1,373 @@
+"""The loop over epochs and its decisions. One update is in step.py.
+
+Shapes: N training images, B examples per update over all processes, K classes.
+"""
+
+import math
+import time
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from pathlib import Path
+from typing import Any
+
+import torch
+from lightning_fabric import Fabric
+from rich.console import Console
+from torch import Tensor, nn
+
+from hardball import storage
+from hardball.data import Dataset
+from hardball.errors import UserError
+from hardball.isolation import evaluating
+from hardball.perf import prefer_channels_last
+from hardball.runs import (
+    COLLAPSED,
+    FINISHED,
+    INTERRUPTED,
+    NON_FINITE,
+    STOPPED,
+    Outcome,
+    RunFolder,
+    read_metrics,
+)
+from hardball.seeding import derive
+from hardball.training import checkpoint, stopping
+from hardball.training.atta import Carried
+from hardball.training.curriculum import Curriculum
+from hardball.training.distributed import agree, in_first
+from hardball.training.ema import Average, copied
+from hardball.training.interrupt import Interrupt
+from hardball.training.logging import Row, Watcher, write_metrics
+from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.optim import SCHEDULES, make_optimizer
+from hardball.training.settings import Settings
+from hardball.training.update import Sums, Update, validate
+from hardball.validation import logits_of_copy
+
+
+def check_classes(model: nn.Module, data: Dataset) -> None:
+    """See that the model returns one logit per class, before anything is trained or written.
+
+    Raises:
+        UserError: it returns something else, or changes its images.
+    """
+    with evaluating(model), torch.no_grad():
+        found = logits_of_copy(model, data.images[:2]).shape[1]
+    if found != data.classes:
+        raise UserError(
+            f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
+            "is one for each class: change its last layer"
+        )
+
+
+class Trainer:
+    """State of one training: position, optimiser, history, the last good weights."""
+
+    def __init__(
+        self,
+        model: nn.Module,
+        train: Dataset,
+        held: Dataset,
+        *,
+        curriculum: Curriculum,
+        settings: Settings,
+        fabric: Fabric,
+        folder: RunFolder | None,
+        identity: str,
+    ) -> None:
+        self.curriculum, self.settings, self.fabric = curriculum, settings, fabric
+        self.folder, self.identity = folder, identity
+        self.train, self.held = train, held
+        self.model, layout = model, prefer_channels_last(model, train.images)
+        if not model.training:
+            model.train()
+        optimizer = make_optimizer(
+            model,
+            settings.optimizer,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+        )
+        wrapped, self.optimizer = fabric.setup(model, optimizer)
+        check_classes(model, train)
+        self.carried = Carried(train.images) if settings.carry else None
+        self.average = Average(model, settings.average) if settings.average else None
+        self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
+        self.steps = math.ceil(len(train) / settings.batch_size)
+        self.floor = stopping.constant_loss(train.labels, train.classes)
+        self.epoch = self.step = 0
+        self.sample_steps = 0
+        self.seconds = 0.0
+        self.sums = Sums.zero(fabric.device)
+        self.history: list[Row] = []
+        self.good: dict[str, Tensor] | None = None
+        self.good_eps = 0.0
+
+    def run(self, console: Console | None, *, resume: bool = False) -> Outcome:
+        """Train to the end, or to what stops it."""
+        if resume and self.folder is not None:
+            ended = self.folder.outcome()
+            if ended is not None and ended.status != INTERRUPTED:
+                storage.load_weights(self.model, self.folder.weights_file)
+                self.history = read_metrics(self.folder)
+                return ended
+            self._restore(checkpoint.load(self.folder.state, self.identity))
+        watcher = Watcher(
+            planned=self._planned(),
+            folder=self.folder if self.fabric.is_global_zero else None,
+            console=console if self.fabric.is_global_zero else None,
+            first_epoch=self.epoch + 1,
+        )
+        # the caller's global random state is theirs: training seeds itself at every step
+        with torch.random.fork_rng(devices=self._gpus()), watcher, Interrupt() as interrupt:
+            if not resume:
+                self._save()
+            outcome = self._loop(watcher, interrupt)
+            if outcome.status != INTERRUPTED:
+                self._keep_good()
+            self._write(lambda folder: folder.write_outcome(outcome))
+            if outcome.status not in (FINISHED, COLLAPSED):  # a collapse was told when it came
+                watcher.say(outcome.message)
+        self.fabric.barrier()
+        return outcome
+
+    def _loop(self, watcher: Watcher, interrupt: Interrupt) -> Outcome:
+        started = time.monotonic() - self.seconds
+        while self.epoch < self.curriculum.total_epochs:
+            status = self._one_epoch(watcher, interrupt, started)
+            if status == NON_FINITE:
+                return self._outcome(
+                    NON_FINITE, non_finite_message(self._eps(), self.epoch + 1, self.settings.lr)
+                )
+            if status == INTERRUPTED:
+                self._save()
+                cure = (
+                    f"continue with --resume {self.folder.path}"
+                    if self.folder
+                    else "give out= a folder next time, to be able to continue"
+                )
+                return self._outcome(INTERRUPTED, f"interrupted in epoch {self.epoch + 1}; {cure}")
+            ended = self._finish_epoch(watcher, started)
+            if ended is not None:
+                return ended
+        self._accept()
+        return self._outcome(FINISHED, f"finished {self.epoch} epochs at ε={self.good_eps:g}")
+
+    def _one_epoch(self, watcher: Watcher, interrupt: Interrupt, started: float) -> str | None:
+        """The steps that are left of this epoch; a status if something ends them."""
+        settings, size = self.settings, self.settings.batch_size
+        order = torch.randperm(
+            len(self.train),
+            generator=torch.Generator().manual_seed(derive(settings.seed, self.epoch)),
+        ).to(self.fabric.device)
+        last_save = time.monotonic()
+        while self.step < self.steps:
+            rows = order[self.step * size : (self.step + 1) * size]
+            batch = self.train.images[rows], self.train.labels[rows]
+            eps = self._eps()
+            self._set_learning_rate()
+            if self.step == self.steps // 2:
+                self.sums.restart_tail()
+            seed = derive(settings.seed, self.epoch, self.step)
+            done = self.update(
+                *batch,
+                eps=eps,
+                seed=seed,
+                rows=rows,
+                first=self.epoch == 0,
+                finishing=self._finishing(self.epoch),
+            )
+            due = time.monotonic() - last_save > 60 * settings.save_minutes
+            bad, stop, save = agree(self.fabric, not done.finite, interrupt.requested, due)
+            if bad:
+                return NON_FINITE
+            self.update.apply()
+            if self.average is not None:
+                self.average.add(self.model, self.epoch * self.steps + self.step)
+            self.sums.add(done)
+            self.sample_steps += done.attack_steps * len(rows)
+            self.step += 1
+            self.seconds = time.monotonic() - started
+            if watcher.due:
+                watcher.step(
+                    done=self.sample_steps, epoch=self.epoch, eps=eps, **self.sums.so_far()
+                )
+            if stop:
+                return INTERRUPTED
+            if save and self.step < self.steps:
+                self._save()
+                last_save = time.monotonic()
+        return None
+
+    def _finish_epoch(self, watcher: Watcher, started: float) -> Outcome | None:
+        """Measure, decide, record; an outcome if training ends here."""
+        eps = self.curriculum.eps_at(self.epoch)
+        row, tail = self._measure(eps)
+        self.history.append(row)
+        self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums.zero(self.fabric.device)
+        self.seconds = time.monotonic() - started
+        row["seconds"] = self.seconds
+        is_constant = stopping.collapsed(tail["loss"], tail["one_class"], self.floor)
+        is_collapsed = is_constant and self.epoch * self.steps >= stopping.WARM_UP
+        row["collapsed"] = float(is_collapsed)
+        losses = [r["val_adv_loss"] for r in self.history]
+        classes = self.train.classes
+        last_good = stopping.sudden_increase(losses, classes) if self.curriculum.may_stop else None
+        watcher.epoch(row)
+        self._write(lambda folder: write_metrics(folder, self.history))
+        if last_good is not None:
+            # usually the epoch before the increase; an earlier one if that was in doubt itself
+            kept = eps if self.good is None else self.good_eps
+            return self._outcome(
+                STOPPED,
+                increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
+            )
+        if self.settings.keep_every and self.epoch % self.settings.keep_every == 0:
+            self._write_weights(lambda folder: folder.epoch_file(self.epoch))
+        waits = self.curriculum.may_stop and not stopping.good_before_increase(losses, classes)
+        if not is_constant and not waits:
+            self._accept()
+        if self.epoch > 1 and self.history[-2]["collapsed"] and not is_collapsed:
+            watcher.say(f"the collapse ended in epoch {self.epoch} at ε={eps:g}")
+        if is_collapsed:
+            ended = self._on_collapse(watcher, eps, tail["loss"])
+            if ended is not None:
+                return ended
+        self._save()
+        return None
+
+    def _on_collapse(self, watcher: Watcher, eps: float, loss: float) -> Outcome | None:
+        in_a_row = 0
+        for row in reversed(self.history):
+            if not row["collapsed"]:
+                break
+            in_a_row += 1
+        message = collapse_message(eps, self.epoch, loss, self.floor, self.curriculum)
+        if in_a_row == 1:
+            watcher.say(message)
+        if self.settings.on_collapse == "stop" and in_a_row >= self.settings.collapse_patience:
+            watcher.say(f"stopped after {in_a_row} collapsed epochs in a row")
+            return self._outcome(COLLAPSED, message)
+        if self.epoch == self.curriculum.total_epochs:
+            return self._outcome(COLLAPSED, message)
+        return None
+
+    def _measure(self, eps: float) -> tuple[Row, dict[str, float]]:
+        """The epoch's row of metrics, and the means over its second half."""
+        self.sums.reduce(self.fabric)
+        mean, tail = self.sums.means(), self.sums.tail_means()
+        with self._kept_weights():
+            held = validate(self.update, self.held, eps, derive(self.settings.seed, 0, 0, 1))
+        before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
+        taken = self.sample_steps - before["sample_steps"]
+        row = {
+            "epoch": float(self.epoch + 1),
+            "eps": eps,
+            "lr": self.optimizer.param_groups[0]["lr"],
+            "adv_loss": mean["loss"],
+            "adv_accuracy": mean["accuracy"],
+            "one_class": tail["one_class"],
+            **held,
+            "sample_steps": float(self.sample_steps),
+            "sample_steps_per_second": taken / max(1e-9, self.seconds - before["seconds"]),
+        }
+        return row, tail
+
+    def _kept_weights(self) -> AbstractContextManager[None]:
+        """The weights that are measured and kept, in the model: their average if there is one."""
+        return nullcontext() if self.average is None else self.average.inside(self.model)
+
+    def _gpus(self) -> list[torch.device]:
+        return [self.fabric.device] if self.fabric.device.type == "cuda" else []
+
+    def _eps(self) -> float:
+        return self.curriculum.eps_at(self.epoch, (self.step + 1) / self.steps)
+
+    def _set_learning_rate(self) -> None:
+        done = (self.epoch + self.step / self.steps) / self.curriculum.total_epochs
+        for group in self.optimizer.param_groups:
+            group["lr"] = self.settings.lr * SCHEDULES[self.settings.schedule](done)
+
+    def _finishing(self, epoch: int) -> bool:
+        return epoch >= self.curriculum.total_epochs - self.settings.finish_epochs
+
+    def _planned(self) -> float:
+        """Sample-steps of the whole curriculum, for the time left."""
+        epochs = range(self.curriculum.total_epochs)
+        steps = [
+            self.update.attack_steps(self.curriculum.eps_at(e), finishing=self._finishing(e))
+            for e in epochs
+        ]
+        return float(sum(steps) * len(self.train))
+
+    def _accept(self) -> None:
+        """The weights as they are now are good."""
+        self.good_eps = self.curriculum.eps_at(max(0, self.epoch - 1))
+        with self._kept_weights():
+            self.good = copied(self.model)
+        self._write_weights(lambda folder: folder.weights_file)
+
+    def _write_weights(self, place: Callable[[RunFolder], Path]) -> None:
+        with self._kept_weights():
+            self._write(lambda folder: storage.save_weights(self.model, place(folder)))
+
+    def _keep_good(self) -> None:
+        """Leave the last good weights in the model and the folder (the present ones if no epoch
+        was good: they are finite, and there is nothing better)."""
+        if self.good is not None:
+            self.model.load_state_dict(self.good)
+        self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
+
+    def _write(self, act: Callable[[RunFolder], object]) -> None:
+        """Something into the run's folder, if there is one, by process 0."""
+        folder = self.folder
+        if folder is not None:
+            in_first(self.fabric, lambda: act(folder))
+
+    def _outcome(self, status: str, message: str) -> Outcome:
+        return Outcome(
+            status=status,
+            message=message,
+            epochs=self.epoch,
+            eps=self.good_eps if self.good is not None else self._eps(),
+            sample_steps=self.sample_steps,
+            seconds=self.seconds,
+        )
+
+    def _save(self) -> None:
+        """A resume point. All processes call this: the sums are theirs together."""
+        if self.folder is None:
+            return
+        self.sums.reduce(self.fabric)
+        if not self.fabric.is_global_zero:
+            self.sums = Sums.zero(self.fabric.device)  # process 0 has them: not counted twice
+        state = {
+            "identity": self.identity,
+            "position": [self.epoch, self.step],
+            "model": self.model.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+            "good": self.good,
+            "average": None if self.average is None else self.average.weights,
+            "carried": None if self.carried is None else self.carried.levels,
+            "sums": self.sums.state(),
+            "history": self.history,
+            "numbers": [self.sample_steps, self.seconds, self.good_eps],
+        }
+        at = (self.epoch, self.step)
+        self._write(lambda folder: checkpoint.save(folder.state, at, state))
+
+    def _restore(self, state: dict[str, Any] | None) -> None:
+        if state is None:
+            return
+        self.epoch, self.step = state["position"]
+        self.model.load_state_dict(state["model"])
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.good = state["good"]
+        if self.average is not None:
+            self.average.restore(state["average"])
+        if self.carried is not None:
+            self.carried.levels.copy_(state["carried"])
+        self.history = state["history"]
+        self.sample_steps, self.seconds, self.good_eps = state["numbers"]
+        if self.fabric.is_global_zero:
+            self.sums = Sums.of(state["sums"], self.fabric.device)

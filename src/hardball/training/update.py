@@ -1,0 +1,256 @@
+"""One update: attack, loss, gradient. Nothing here waits for the device except the finite check.
+
+Shapes: B examples per update over all processes, of which each takes its share; K classes.
+"""
+
+from collections.abc import Mapping
+from contextlib import nullcontext
+from dataclasses import dataclass
+
+import torch
+from lightning_fabric import Fabric
+from torch import Tensor, nn
+
+from hardball.attacks import PGD
+from hardball.data import Dataset, augment
+from hardball.isolation import evaluating
+from hardball.losses import correct, cross_entropy
+from hardball.perf import Captured
+from hardball.seeding import derive
+from hardball.threats import ThreatModel
+from hardball.training.atta import Carried
+from hardball.training.settings import Settings
+
+
+@dataclass(frozen=True, kw_only=True)
+class Done:
+    """What one process saw in one update, as numbers on its device."""
+
+    count: Tensor
+    loss: Tensor
+    """Sum over the examples."""
+    correct: Tensor
+    one_class: Tensor
+    """Examples of the most predicted class."""
+    finite: bool
+    attack_steps: int
+
+
+class Sums:
+    """Running sums of an epoch, and of its second half (for the collapse detector)."""
+
+    def __init__(self, values: Tensor) -> None:
+        self._values = values  # [2, 4]: (epoch, tail) × (count, loss, correct, one_class)
+
+    @classmethod
+    def zero(cls, device: torch.device) -> "Sums":
+        # float32 where float64 does not exist (mps)
+        dtype = torch.float32 if device.type == "mps" else torch.float64
+        return cls(torch.zeros(2, 4, dtype=dtype, device=device))
+
+    @classmethod
+    def of(cls, state: list[list[float]], device: torch.device) -> "Sums":
+        sums = cls.zero(device)
+        sums._values += torch.tensor(state, dtype=torch.float64).to(sums._values)
+        return sums
+
+    def state(self) -> list[list[float]]:
+        return [[float(v) for v in row] for row in self._values.tolist()]
+
+    def add(self, done: Done) -> None:
+        self._values += torch.stack([done.count, done.loss, done.correct, done.one_class])
+
+    def restart_tail(self) -> None:
+        self._values[1] = 0
+
+    def reduce(self, fabric: Fabric) -> None:
+        """Add up what all processes saw."""
+        if fabric.world_size > 1:
+            total = fabric.all_reduce(self._values, reduce_op="sum")
+            assert isinstance(total, Tensor)
+            self._values = total
+
+    def means(self) -> dict[str, float]:
+        return self._means(0)
+
+    def tail_means(self) -> dict[str, float]:
+        return self._means(1)
+
+    def so_far(self) -> dict[str, float]:
+        means = self._means(0)
+        return {"loss": means["loss"], "accuracy": means["accuracy"]}
+
+    def _means(self, row: int) -> dict[str, float]:
+        count, loss, right, one_class = self._values[row].tolist()
+        count = max(1.0, count)
+        return {"loss": loss / count, "accuracy": right / count, "one_class": one_class / count}
+
+
+class Update:
+    """Computes an update (`__call__`) and, once all processes agreed that it is sound, `apply`s it.
+
+    Args:
+        wrapped: the model as Fabric set it up, for the gradient of the parameters.
+        model: the same model unwrapped, for the attack: its passes are no business of DDP's.
+        layout: the model's, to have its images in (see `engine.prefer_channels_last`).
+        carried: where the last attacks on the training images ended, if attacks go on from there.
+    """
+
+    def __init__(
+        self,
+        wrapped: nn.Module,
+        model: nn.Module,
+        optimizer: torch.optim.Optimizer,
+        settings: Settings,
+        fabric: Fabric,
+        layout: torch.memory_format,
+        carried: Carried | None = None,
+    ) -> None:
+        self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
+        self.attacked = Captured(model) if settings.compile else model
+        self.settings, self.fabric, self.carried = settings, fabric, carried
+        self.layout = layout
+        self.generator = torch.Generator(fabric.device)
+
+    def laid_out(self, images: Tensor) -> Tensor:
+        return images.contiguous(memory_format=self.layout)
+
+    def attack_at(self, eps: float, *, finishing: bool = False) -> PGD | None:
+        """The attack for this ε; none at ε = 0 (standard training)."""
+        return self.settings.attack_at(eps, finishing=finishing) if eps > 0 else None
+
+    def attack_steps(self, eps: float, *, finishing: bool = False) -> int:
+        """Gradient steps per example at this ε."""
+        return _steps(self.attack_at(eps, finishing=finishing))
+
+    def __call__(
+        self,
+        images: Tensor,
+        labels: Tensor,
+        *,
+        eps: float,
+        seed: int,
+        rows: Tensor | None = None,
+        first: bool = True,
+        finishing: bool = False,
+    ) -> Done:
+        """Gradients for one batch [B, ...]; every process gets the whole batch and takes its share,
+        so the random numbers of an example do not depend on the number of processes.
+
+        Args:
+            rows: of these images [B], to find what was carried.
+            first: their first attack, for which nothing was carried yet.
+            finishing: in the last `finish_epochs` of the training, where nothing is carried.
+        """
+        torch.manual_seed(derive(seed, self.fabric.global_rank))
+        self.generator.manual_seed(seed)
+        total, attack = len(images), self.attack_at(eps, finishing=finishing)
+        rows = None if finishing else rows
+        if self.settings.augment:
+            images = augment(images, self.generator)
+        images, labels, weight = self._attacked(attack, images, labels, eps, rows, first)
+        self.optimizer.zero_grad(set_to_none=True)
+        logits = self.wrapped(images)
+        losses = cross_entropy(logits, labels) * weight
+        # DDP averages over processes, whose shares may differ by one: sum, then scale
+        self.fabric.backward(losses.sum() * (self.fabric.world_size / total))
+        return self._done(losses.detach(), logits.detach(), labels, weight, _steps(attack))
+
+    def apply(self) -> None:
+        """Take the optimiser's step, and process 0's buffers (batch-norm statistics), so that all
+        processes go on with the same network, as they would after a resume."""
+        self.optimizer.step()
+        if self.fabric.world_size > 1:
+            for buffer in self.model.buffers():
+                torch.distributed.broadcast(buffer, 0)
+
+    def _attacked(
+        self,
+        attack: PGD | None,
+        images: Tensor,
+        labels: Tensor,
+        eps: float,
+        rows: Tensor | None,
+        first: bool,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        """This process's share of the batch, attacked, with weights [share] (0 for a filler where
+        there are fewer examples than processes: DDP needs everyone to take part)."""
+        rank, world = self.fabric.global_rank, self.fabric.world_size
+        mine = slice(rank, None, world) if rank < len(images) else slice(0, 1)
+        share, labels = self.laid_out(images[mine]), labels[mine]
+        weight = torch.full_like(labels, int(rank < len(images)), dtype=images.dtype)
+        if attack is None:
+            return share, labels, weight
+        threat, carried = ThreatModel(self.settings.norm, eps), self.carried
+        if carried is not None and rows is not None and not first:
+            start = carried.start(rows, images, threat)
+        else:
+            start = threat.sample(images, self.generator) if self.settings.random_start else images
+        found = self.perturb(attack, share, labels, threat, self.laid_out(start[mine]))
+        if carried is not None and rows is not None:
+            carried.keep(rows, share, found, threat, self.fabric)
+        return found, labels, weight
+
+    def perturb(
+        self, attack: PGD, images: Tensor, labels: Tensor, threat: ThreatModel, start: Tensor
+    ) -> Tensor:
+        """The training attack's final iterate, in the mode and precision the settings ask for."""
+        keep_mode = self.settings.attack_mode == "train"
+        with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
+            return attack.perturb(self.attacked, images, labels, threat, start=start)
+
+    def _done(
+        self, losses: Tensor, logits: Tensor, labels: Tensor, weight: Tensor, attack_steps: int
+    ) -> Done:
+        gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        counts = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1])
+        return Done(
+            count=weight.sum(),
+            loss=losses.sum(),
+            correct=(correct(logits, labels) * weight).sum(),
+            one_class=counts.max() * weight.amax(),
+            finite=bool(torch.isfinite(losses.sum() + norm)),
+            attack_steps=attack_steps,
+        )
+
+
+def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[str, float]:
+    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part.
+
+    Always from the same random starts, so that epochs differ by their weights alone.
+    """
+    fabric, threat = update.fabric, ThreatModel(update.settings.norm, eps)
+    attack = update.settings.validation_attack_at(eps) if eps > 0 else None
+    totals = torch.zeros(3, dtype=torch.float64)
+    update.generator.manual_seed(seed)
+    for first in range(0, len(held), 500):
+        images, labels = held.images[first : first + 500], held.labels[first : first + 500]
+        start = threat.sample(images, update.generator)
+        share = slice(fabric.global_rank, None, fabric.world_size)
+        labels = labels[share]
+        images, start = (update.laid_out(each[share]) for each in (images, start))
+        if not len(labels):
+            continue
+        adversarial = images
+        if attack is not None:
+            adversarial = update.perturb(attack, images, labels, threat, start)
+        with evaluating(update.model), torch.no_grad(), fabric.autocast():
+            clean, moved = update.model(images), update.model(adversarial)
+        totals += torch.stack(
+            [
+                correct(clean, labels).sum(),
+                correct(moved, labels).sum(),
+                cross_entropy(moved, labels).sum(),
+            ]
+        ).to(totals)
+    if fabric.world_size > 1:
+        reduced = fabric.all_reduce(totals.to(fabric.device), reduce_op="sum")
+        assert isinstance(reduced, Tensor)
+        totals = reduced.cpu()
+    clean_right, adv_right, loss = (totals / len(held)).tolist()
+    return {"val_accuracy": clean_right, "val_adv_accuracy": adv_right, "val_adv_loss": loss}
+
+
+def _steps(attack: PGD | None) -> int:
+    return 0 if attack is None else attack.steps or 0
