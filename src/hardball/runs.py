@@ -183,7 +183,7 @@ class Run:
     folder: RunFolder | None
 
 
-def model_from(config: Config) -> nn.Module:
+def model_from(config: Config, *, trust: bool = True) -> nn.Module:
     """The architecture a config names, with fresh weights.
 
     Raises:

@@ -15,7 +15,7 @@ from hardball.attacks.base import Attack
 from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.errors import NoGradient, UserError, unknown
 from hardball.isolation import untouched
-from hardball.losses import LOSSES, correct, cross_entropy
+from hardball.losses import LOSSES, Loss, correct, cross_entropy
 from hardball.threats import GEOMETRIES, Generator, ThreatModel
 from hardball.validation import validate_logits
 
@@ -158,15 +158,17 @@ class PGD(Attack):
         *,
         start: Tensor | None = None,
         generator: Generator = None,
+        loss: Loss | None = None,
     ) -> Tensor:
         """The final iterate, for training: no checks, no evaluation, no waiting for the device.
 
-        Needs `steps` (see `at`). `start` replaces the random start.
+        Needs `steps` (see `at`). `start` replaces the random start; `loss`, a function of logits
+        and labels, the attack's own.
         """
         with untouched(model, random_state=False), torch.no_grad():
             current = start if start is not None else self._start(images, threat, generator)
             for _ in range(self.steps or 0):
-                _, _, gradient = self._gradient(model, current, labels, None)
+                _, _, gradient = self._gradient(model, current, labels, None, loss)
                 current = self._step(current, images, gradient, threat)
         return current
 
@@ -184,13 +186,19 @@ class PGD(Attack):
         return threat.project(moved, images)
 
     def _gradient(
-        self, model: Classifier, current: Tensor, labels: Tensor, targets: Tensor | None
+        self,
+        model: Classifier,
+        current: Tensor,
+        labels: Tensor,
+        targets: Tensor | None,
+        other: Loss | None = None,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        """Loss of the true label [B], logits [B, K], and the gradient the attack climbs [B, ...]."""
+        """Loss [B] of the true label (`other`, if given, for the attack's own), logits [B, K], and the
+        gradient the attack climbs [B, ...]."""
         with torch.enable_grad():
             point = current.detach().requires_grad_(True)
             logits = validate_logits(model(point), len(current))
-            loss = LOSSES[self.loss](logits, labels)
+            loss = (other or LOSSES[self.loss])(logits, labels)
             climbed = loss if targets is None else -cross_entropy(logits, targets)
             gradient = None
             if climbed.requires_grad:

@@ -3,14 +3,17 @@
 import re
 import types
 from argparse import SUPPRESS, Action
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, Never, Union, get_args, get_origin
+from typing import Any, Literal, Never, Union, get_args, get_origin, get_type_hints
 
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from hardball.errors import UserError
+from hardball.presets import JOINED
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
 
@@ -28,7 +31,7 @@ KINDS: dict[object, tuple[str, str]] = {
 
 
 class Help(DefaultHelpFormatter):
-    """Each flag with what it is for and its default, without the names of Python's types."""
+    """Each flag in its shortest form, with what it is for and its default."""
 
     def _get_help_string(self, action: Action) -> str:
         text = (action.help or "").strip()
@@ -45,9 +48,20 @@ class Help(DefaultHelpFormatter):
         hint = getattr(action, "_typehint", None)
         return KINDS.get(_members(hint)[0], ("VALUE", ""))[0]
 
+    def _format_action_invocation(self, action: Action) -> str:
+        text = super()._format_action_invocation(action)
+        short = getattr(action, "short", None)
+        return text.replace(f"--{action.dest}", f"--{short}", 1) if short else text
+
 
 class Parser(ArgumentParser):
-    """jsonargparse's parser, whose errors are hardball's: one line, exit code 2."""
+    """jsonargparse's parser, whose errors are hardball's: one line, exit code 2.
+
+    Values are nested, as in a YAML file (`attack: {steps: 20}`), and a flag may be written in full
+    (--attack.steps 20). The dot may be a dash (--data-root), the group may be left out where the rest
+    is unambiguous (--steps), and a group's name needs no more than the group (--optimizer sgd). The
+    same short forms serve in a YAML file.
+    """
 
     def __init__(self, name: str, arguments: str = "", **more: Any) -> None:
         usage = " ".join(["hardball", name, *arguments.split(), "[--flag value ...]"])
@@ -60,6 +74,86 @@ class Parser(ArgumentParser):
             **more,
         )
 
+    def add_fields(
+        self, maker: type[Any], group: str | None = None, *, skip: Sequence[str] = ()
+    ) -> None:
+        """Flags for the fields of a dataclass, but not for those whose type is one (add them as a
+        group of their own).
+
+        Args:
+            group: the key that holds them in nested values; None for the top level.
+            skip: fields to leave out.
+        """
+        hints = get_type_hints(maker)
+        nested = [name for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")]
+        self.add_class_arguments(maker, group, skip={*skip, *nested}, fail_untyped=False)
+        if group is not None:
+            # the group itself is no flag: --GROUP stands for --GROUP.name
+            self._remove(group)
+
+    def _remove(self, dest: str) -> None:
+        for action in [a for a in self._actions if a.dest == dest]:
+            self._actions.remove(action)
+            for option in action.option_strings:
+                self._option_string_actions.pop(option)
+            for group in self._action_groups:
+                if action in group._group_actions:
+                    group._group_actions.remove(action)
+
+    def short_forms(self) -> dict[str, str]:
+        """Short form → key, for every key of a group."""
+        keys = [a.dest for a in self._actions if a.option_strings]
+        flat = {key for key in keys if "." not in key}
+        nested = [key for key in keys if "." in key]
+        leaves = Counter(key.rpartition(".")[2] for key in nested)
+        found: dict[str, str] = {}
+        for key in nested:
+            group, _, leaf = key.rpartition(".")
+            found[key.replace(".", "_")] = key
+            if leaf == "name":
+                found[group] = key
+            elif leaves[leaf] == 1 and leaf not in JOINED:
+                found[leaf] = key
+        return {short: key for short, key in found.items() if short not in flat}
+
+    def parsed(self, argv: Sequence[str]) -> dict[str, Any]:
+        """The nested values of a command line.
+
+        Raises:
+            UserError: in one line.
+        """
+        short = self.short_forms()
+        for action in self._actions:
+            forms = [form for form, key in short.items() if key == action.dest]
+            if forms:
+                action.short = min(forms, key=len).replace("_", "-")  # type: ignore[attr-defined]
+        values: dict[str, Any] = self.parse_args(self._expanded(argv, short)).as_dict()
+        values.pop("config", None)
+        return values
+
+    def _expanded(self, argv: Sequence[str], short: Mapping[str, str]) -> list[str]:
+        """Every flag in full, and the content of a --config file in full too."""
+        words: list[str] = []
+        for word in argv:
+            flag, equals, value = word.partition("=")
+            if words and words[-1] == "--config" and not word.startswith("--"):
+                full = self._full_file(Path(word), short)
+            elif flag == "--config" and equals:
+                full = f"--config={self._full_file(Path(value), short)}"
+            elif word.startswith("--"):
+                full = f"--{short.get(flag[2:], flag[2:])}{equals}{value}"
+            else:
+                full = word
+            words.append(full)
+        return words
+
+    def _full_file(self, path: Path, short: Mapping[str, str]) -> str:
+        content: dict[str, Any] = {}
+        for key, value in yaml_file(path).items():
+            group = isinstance(value, Mapping) and key not in {a.dest for a in self._actions}
+            content = put(content, key if group else short.get(key, key), value)
+        return yaml.safe_dump(content, allow_unicode=True)
+
     def error(self, message: str, ex: Exception | None = None) -> Never:
         line = " ".join(str(message).split())
         raise UserError(f"{self._plain(line)}; see {self.prog} --help")
@@ -71,12 +165,54 @@ class Parser(ArgumentParser):
         action = next((a for a in self._actions if key and a.dest == key[1]), None)
         hint = getattr(action, "_typehint", None)
         if key and value and hint is not None:
-            return f"{key[1]}={value[1]}; allowed is {_allowed(hint)}"
+            shown = str(getattr(action, "short", key[1])).replace("-", "_")
+            return f"{shown}={value[1]}; allowed is {_allowed(hint)}"
         missing = re.search(r"the following arguments are required: (.*)", line)
         if missing:
-            shown = {a.dest: f"--{a.dest}" for a in self._actions if a.option_strings}
-            return "missing " + " and ".join(shown.get(n, "RUN") for n in missing[1].split(", "))
+            shown_as = {a.dest: f"--{a.dest}" for a in self._actions if a.option_strings}
+            return "missing " + " and ".join(
+                shown_as.get(name, "RUN") for name in missing[1].split(", ")
+            )
+        unknown = re.search(
+            r"[Uu]nrecognized arguments: (--[^\s=]+)|Key '([^']+)' is not expected", line
+        )
+        if unknown:
+            return self._unknown(str(unknown[1] or unknown[2]).removeprefix("--"))
         return line
+
+    def _unknown(self, name: str) -> str:
+        flags = [*self.short_forms(), *(a.dest for a in self._actions if a.option_strings)]
+        near = get_close_matches(name, flags, n=1)
+        hint = f"; did you mean --{near[0].replace('_', '-')}?" if near else ""
+        return f"unknown flag --{name.replace('_', '-')}{hint}"
+
+
+def put(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+    """Set the value of a key with dots; mappings on the way are merged."""
+    group, dot, leaf = key.partition(".")
+    if dot:
+        inner = values.setdefault(group, {})
+        put(inner, leaf, value)
+    elif isinstance(value, Mapping) and isinstance(values.get(key), dict):
+        for name, part in value.items():
+            put(values[key], name, part)
+    else:
+        values[key] = dict(value) if isinstance(value, Mapping) else value
+    return values
+
+
+def flattened(values: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
+    """Nested values → those of the given keys, and a mapping that is the value of a key stays whole."""
+    found: dict[str, Any] = {}
+    for key in keys:
+        inner: Any = values
+        for part in key.split("."):
+            if not isinstance(inner, Mapping) or part not in inner:
+                break
+            inner = inner[part]
+        else:
+            found[key] = inner
+    return found
 
 
 def _members(hint: object) -> list[Any]:
@@ -105,22 +241,34 @@ def with_underscores(argv: Sequence[str]) -> list[str]:
     ]
 
 
-def peek(argv: Sequence[str], flag: str) -> str | None:
-    """The value that `--flag` has on the command line, or else in a --config file: for a flag that
-    changes the defaults of others, needed before they are parsed."""
+def typed(argv: Sequence[str], flag: str) -> str | None:
+    """The value that `--flag` (or --flag.name) has on the command line itself."""
     found: str | None = None
     for index, word in enumerate(argv):
         name, equals, value = word.partition("=")
-        if name == f"--{flag}":
+        if name in (f"--{flag}", f"--{flag}.name"):
             found = value if equals else (argv[index + 1] if index + 1 < len(argv) else None)
-    if found is None and flag != "config":
-        config = peek(argv, "config")
-        if config is not None:
-            found = _from_file(Path(config), flag)
     return found
 
 
-def _from_file(path: Path, flag: str) -> str | None:
+def peek(argv: Sequence[str], flag: str) -> str | None:
+    """The value that `--flag` has on the command line, or else in a --config file: for a flag that
+    changes which others there are, or their defaults, needed before they are parsed."""
+    found = typed(argv, flag)
+    config = typed(argv, "config") if found is None and flag != "config" else None
+    if config is not None:
+        value = yaml_file(Path(config)).get(flag)
+        value = value.get("name") if isinstance(value, Mapping) else value
+        found = None if value is None else str(value)
+    return found
+
+
+def yaml_file(path: Path) -> dict[str, Any]:
+    """A --config file's content.
+
+    Raises:
+        UserError: unreadable, or no mapping.
+    """
     try:
         content = yaml.safe_load(path.read_text())
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
@@ -128,5 +276,4 @@ def _from_file(path: Path, flag: str) -> str | None:
         raise UserError(f"cannot read --config {path}: {reason}; name a YAML file") from error
     if not isinstance(content, dict):
         raise UserError(f"--config {path} is no YAML mapping; write lines like eps: 0.3")
-    value: Any = content.get(flag)
-    return None if value is None else str(value)
+    return content

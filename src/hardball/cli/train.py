@@ -1,100 +1,195 @@
 """`hardball train` and `hardball extend`."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from rich.console import Console
 
-from hardball.cli.parsing import Parser, peek
-from hardball.commands import train as jobs
-from hardball.commands.train import JOB_FIELDS, SETTINGS_FIELDS, Job
+from hardball.cli.parsing import Parser, flattened, peek, typed
+from hardball.commands import train as commands
+from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
 from hardball.errors import UserError
-from hardball.presets import PRESETS, preset
+from hardball.names import is_own
+from hardball.presets import PRESETS, merged, preset
 from hardball.runs import INTERRUPTED, Run
-from hardball.training import Settings
+from hardball.training import CURRICULA, Machine, Settings
+from hardball.training.curricula.table import curriculum_class, target_field
 from hardball.training.distributed import is_follower
-from hardball.training.fit import MACHINE
+from hardball.training.objectives import objective_class
+from hardball.training.settings import PARTS
+
+NAMED = ("data", "model", "curriculum", "objective")
+"""Groups whose name may be code outside hardball."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Top:
+    """What to train for, and where the result goes."""
+
+    eps: float
+    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training)."""
+    epochs: int | None = None
+    """Epochs in all (30 for constant; for iterative the ramp and its hold)."""
+    out: Path | None = None
+    """Folder of the run; by default runs/ and a name made of the settings."""
 
 
 def train(argv: Sequence[str]) -> int:
     """Train from random weights: adversarial training, or along a curriculum."""
-    resumed = peek(argv, "resume")
-    kind = peek(argv, "curriculum") or "constant"
-    parser = _parser("train", "--eps E", argv, kind, about=train.__doc__)
-    parser.add_argument(
+    request = _Request("train", "--eps E", argv, about=train.__doc__)
+    request.parser.add_argument(
         "--resume", type=Path, help="continue this run; only flags of the machine may differ"
     )
+    resumed = peek(argv, "resume")
     if resumed is not None:
-        return _resume(Path(resumed), argv, parser)
-    job, settings = _parsed(parser, argv)
-    return _report(jobs.train(job, settings, console=Console()))
+        return _resume(Path(resumed), argv, request.parser)
+    return _report(commands.train(request.config(), console=Console()))
 
 
 def extend(argv: Sequence[str]) -> int:
     """Extended adversarial training: go on from the weights of a smaller ε, at a larger one."""
     words = [word for word in argv if not word.startswith("-")]
     origin = Path(words[0]) if words and argv[0] == words[0] else None
-    parser = _parser("extend", "RUN --eps E", argv, "extend", origin, about=extend.__doc__)
-    parser.add_argument(
+    request = _Request("extend", "RUN --eps E", argv, about=extend.__doc__, origin=origin)
+    request.parser.add_argument(
         "origin",
         type=Path,
         metavar="RUN",
         help="a run, or a weights file (then name --data and --model)",
     )
-    job, settings = _parsed(parser, argv)
+    config = request.config()
     if origin is None:
         raise UserError("name the run to extend first: hardball extend RUN --eps E")
     if not origin.exists():
         raise UserError(
             f"no run and no weights at {origin}; name a folder that training made, or a file"
         )
-    return _report(jobs.train(job, settings, origin=origin, console=Console()))
+    return _report(commands.train(config, origin=origin, console=Console()))
 
 
-def _parser(
-    name: str,
-    arguments: str,
-    argv: Sequence[str],
-    kind: str,
-    origin: Path | None = None,
-    *,
-    about: str | None,
-) -> Parser:
-    parser = Parser(name, arguments, description=about)
-    parser.add_argument("--config", action="config", help="YAML file with any of these settings")
-    parser.add_argument("--preset", type=str | None, help=f"defaults by name: {', '.join(PRESETS)}")
-    parser.add_class_arguments(Job, None, fail_untyped=False)
-    parser.add_class_arguments(Settings, None, fail_untyped=False)
-    defaults: dict[str, Any] = {}
-    if name == "extend":
-        defaults |= {"epochs": 5}
-        if origin is not None and origin.exists():
-            defaults |= jobs.inherited(origin)
-    chosen = peek(argv, "preset")
-    if chosen is not None:
-        defaults |= preset(chosen, kind)
-    parser.set_defaults(defaults)
-    return parser
+class _Request:
+    """The parser for a training, whose flags depend on the curriculum and objective named.
+
+    Args:
+        origin: the run to extend, whose settings are the defaults.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        arguments: str,
+        argv: Sequence[str],
+        *,
+        about: str | None,
+        origin: Path | None = None,
+    ) -> None:
+        self.argv = argv
+        self.defaults: Mapping[str, Any] = {}
+        if name == "extend":
+            found = commands.inherited(origin) if origin is not None and origin.exists() else {}
+            self.defaults = {"epochs": 5, **found}
+        kind = peek(argv, "curriculum") or "constant"
+        chosen = peek(argv, "preset")
+        if chosen is not None:
+            values = preset(chosen, "extend" if name == "extend" else kind)
+            self.defaults = merged(self.defaults, values)
+        self.trust = (peek(argv, "trust_model_code") or "false").lower() == "true"
+        self.parser = self._parser(name, arguments, about, kind)
+
+    def _parser(self, name: str, arguments: str, about: str | None, kind: str) -> Parser:
+        parser = Parser(name, arguments, description=about)
+        parser.add_argument(
+            "--config", action="config", help="YAML file with any of these settings"
+        )
+        parser.add_argument(
+            "--preset", type=str | None, help=f"defaults by name: {', '.join(PRESETS)}"
+        )
+        parser.add_argument(
+            "--trust_model_code",
+            type=bool,
+            default=False,
+            help="let code outside hardball run that a file names (a run's config.yaml, --config)",
+        )
+        parser.add_fields(Top)
+        parser.add_fields(DataConfig, "data")
+        parser.add_fields(ModelConfig, "model")
+        curriculum = curriculum_class(kind, trusted=self._trusts("curriculum", kind))
+        parser.add_argument(
+            "--curriculum.name",
+            type=str,
+            default=kind,
+            help="How ε moves: constant, iterative (a ramp up to ε), or your own "
+            "package.module:Class; its fields are flags, too.",
+        )
+        parser.add_fields(curriculum, "curriculum", skip=[target_field(curriculum), "epochs"])
+        parser.add_fields(Settings, skip=["objective", *PARTS])
+        for group, part in PARTS.items():
+            parser.add_fields(part, group)
+        asked = peek(self.argv, "objective") or self.defaults.get("objective", {}).get("name")
+        objective = objective_class(
+            asked or "adversarial", trusted=self._trusts("objective", asked)
+        )
+        parser.add_argument(
+            "--objective.name",
+            type=str,
+            default=asked or "adversarial",
+            help="What is minimised: adversarial (cross entropy), trades, mart, or your own "
+            "package.module:Class; its fields are flags, too.",
+        )
+        parser.add_fields(objective, "objective")
+        keys = [action.dest for action in parser._actions if action.option_strings]
+        parser.set_defaults(flattened(self.defaults, keys))
+        return parser
+
+    def _trusts(self, group: str, name: str | None) -> bool:
+        """A name that the user typed, or all of them."""
+        return self.trust or name is None or typed(self.argv, group) == name
+
+    def config(self) -> TrainConfig:
+        """What the command line asks for.
+
+        Raises:
+            UserError: a mistake in it.
+            Untrusted: a file names code outside hardball, unasked.
+        """
+        _refuse_flags_of_others(self.argv, self.parser)
+        values = self.parser.parsed(self.argv)
+        own = [group for group in NAMED if is_own(values[group]["name"] or "")]
+        trusted = all(self._trusts(group, values[group]["name"]) for group in own)
+        return TrainConfig.of(values, trusted=trusted)
 
 
-def _parsed(parser: Parser, argv: Sequence[str]) -> tuple[Job, Settings]:
-    values = parser.parse_args(list(argv)).as_dict()
-    job = Job(**{k: values[k] for k in JOB_FIELDS})
-    return job, Settings(**{k: values[k] for k in SETTINGS_FIELDS})
+def _refuse_flags_of_others(argv: Sequence[str], parser: Parser) -> None:
+    """A flag of a curriculum that was not chosen."""
+    mine = {*parser.short_forms(), *(action.dest for action in parser._actions)}
+    for name, maker in CURRICULA.items():
+        for one in fields(maker):
+            value = typed(argv, one.name)
+            if value is not None and one.name not in mine:
+                raise UserError(
+                    f"{one.name}={value} without a ramp; add --curriculum {name} or leave it out"
+                )
 
 
 def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
-    given = {word[2:].partition("=")[0] for word in argv if word.startswith("--")}
-    other = sorted(given - {"resume", *MACHINE})
+    movable = [one.name for one in fields(Machine)]
+    short = parser.short_forms()
+    given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
+    given = [short.get(flag, flag) for flag in given]
+    allowed = {"resume", "trust_model_code", *(f"machine.{name}" for name in movable)}
+    other = sorted(set(given) - allowed)
     if other:
+        shown = next((flag for flag, key in short.items() if key == other[0]), other[0])
         raise UserError(
-            f"--{other[0]} beside --resume; a resumed run keeps its own settings, only "
-            f"{', '.join(MACHINE)} may differ: leave it out, or start a new run"
+            f"--{shown.replace('_', '-')} beside --resume; a resumed run keeps its own settings, only "
+            f"{', '.join(movable)} may differ: leave it out, or start a new run"
         )
-    values = parser.parse_args([*argv, "--eps", "0"])
-    machine = {name: values[name] for name in MACHINE if name in given}
-    return _report(jobs.resume(path, machine, console=Console()))
+    values = parser.parsed([*argv, "--eps", "0"])
+    machine = {name: values["machine"][name] for name in movable if f"machine.{name}" in given}
+    trust = bool(values["trust_model_code"])
+    return _report(commands.resume(path, machine, trust=trust, console=Console()))
 
 
 def _report(run: Run) -> int:

@@ -4,7 +4,7 @@
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,24 +12,29 @@ from rich.console import Console
 
 from hardball import environment
 from hardball.attacks import PGD, Attack, Targeted
-from hardball.commands import train as jobs
-from hardball.commands.train import Job
+from hardball.commands import train
+from hardball.commands.train import TrainConfig
 from hardball.data import load_dataset
 from hardball.errors import UserError
 from hardball.evaluation import evaluate
+from hardball.presets import Values, as_flags, merged
 from hardball.report import demo as pages
 from hardball.report.figures import as_png, training_and_accuracy
 from hardball.report.html import page
 from hardball.runs import Run, RunFolder, write_json
 from hardball.storage import write_atomically
 from hardball.threats import LInf
-from hardball.training import Settings
 from hardball.training.stopping import constant_loss
 
 DATA, EPS = "digits-bw", 0.45
 MEASURED_AT = (0.15, 0.3, 0.4, 0.45)
-SETTINGS: dict[str, Any] = {"steps": 10, "batch_size": 64, "schedule": "linear-tail"}
-NETWORK: dict[str, Any] = {"data": DATA, "model": "digits_cnn", "model_args": {"width": 16}}
+COMMON: Values = {
+    "data": {"name": DATA},
+    "model": {"name": "digits_cnn", "args": {"width": 16}},
+    "attack": {"steps": 10},
+    "batch_size": 64,
+    "optimizer": {"schedule": "linear-tail"},
+}
 ATTACKS: dict[str, Attack] = {
     "pgd-50-x5": PGD(steps=50, restarts=5),
     "targeted-pgd-50": Targeted(attack=PGD(steps=50)),
@@ -41,38 +46,42 @@ class Contestant:
     """One way to train."""
 
     name: str
-    job: dict[str, Any]
-    settings: dict[str, Any] = field(default_factory=dict)
+    values: Values
+    """Of `TrainConfig.of`, beside those that all have in common."""
 
     def to_the_end(self) -> "Contestant":
         """The same, but a collapse does not end it."""
-        return replace(self, settings={"on_collapse": "continue"})
+        going_on = {"stopping": {"on_collapse": "continue", "collapse_patience": 1}}
+        return replace(self, values=merged(self.values, going_on))
+
+    def asked(self, seed: int) -> Values:
+        """Everything that is asked for."""
+        return merged(COMMON, {**self.values, "seed": seed})
 
     def command(self, seed: int, out: Path) -> str:
         """The same training as a command."""
-        words = {**NETWORK, **self.job, **SETTINGS, **self.settings, "seed": seed}
-        flags = (f"--{key.replace('_', '-')} {_flag(value)}" for key, value in words.items())
-        return f"hardball train {' '.join(flags)} --out {out}"
+        return f"hardball train {as_flags(self.asked(seed))} --out {out}"
 
 
 CONTESTANTS = (
-    Contestant(name="standard", job={"eps": 0.0, "epochs": 30}),
+    Contestant(name="standard", values={"eps": 0.0, "epochs": 30}),
     Contestant(
         name=f"direct, ε={EPS:g}",
-        job={"eps": EPS, "epochs": 240},
-        settings={"collapse_patience": 40},
+        values={"eps": EPS, "epochs": 240, "stopping": {"collapse_patience": 40}},
     ),
     Contestant(
         name=f"curriculum, 0→{EPS:g}",
-        job={
+        values={
             "eps": EPS,
-            "curriculum": "iterative",
-            "ramp_epochs": 100,
-            "hold": 140,
-            "per": "step",
-            "may_stop": False,
+            "curriculum": {
+                "name": "iterative",
+                "ramp_epochs": 100,
+                "hold": 140,
+                "per": "step",
+                "may_stop": False,
+            },
+            "stopping": {"collapse_patience": 80},
         },
-        settings={"collapse_patience": 80},
     ),
 )
 
@@ -117,8 +126,8 @@ def demo(
     drawn = [
         row | {"history": histories[seeds[0], row["name"]]} for row in rows[: len(CONTESTANTS)]
     ]
-    train = load_dataset(DATA)
-    chance = constant_loss(train.labels, train.classes)
+    training = load_dataset(DATA)
+    chance = constant_loss(training.labels, training.classes)
     picture = as_png(training_and_accuracy(drawn, chance=chance, asked=EPS))
     write_atomically(out / "demo.png", picture)
     by_hand = f"hardball evaluate runs/curriculum --eps '{list(MEASURED_AT)}' --protocol strong"
@@ -136,10 +145,9 @@ def _train(contestant: Contestant, seed: int, out: Path, console: Console) -> Ru
     """Train, or take up what is there."""
     folder = out / f"seed{seed}" / pages.folder_name(contestant.name)
     if RunFolder(folder).config_file.exists():
-        return jobs.resume(folder, {}, console=console)
-    job = Job(**NETWORK, **contestant.job, out=folder)
-    settings = Settings(**SETTINGS, **contestant.settings, seed=seed)
-    return jobs.train(job, settings, console=console)
+        return train.resume(folder, console=console)
+    config = TrainConfig.of({**contestant.asked(seed), "out": folder})
+    return train.train(config, console=console)
 
 
 def _measured(contestant: Contestant, seed: int, run: Run) -> dict[str, Any]:
@@ -154,9 +162,3 @@ def _measured(contestant: Contestant, seed: int, run: Run) -> dict[str, Any]:
         "final_loss": run.history[-1]["adv_loss"],
         "evaluation": found.as_json(),
     }
-
-
-def _flag(value: Any) -> str:
-    if isinstance(value, dict):
-        return "'{" + ", ".join(f"{k}: {v}" for k, v in value.items()) + "}'"
-    return str(value).lower() if isinstance(value, bool) else str(value)

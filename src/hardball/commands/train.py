@@ -1,20 +1,23 @@
 """A training asked for by names: what `hardball train` and `hardball extend` do."""
 
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Self
 
 import torch
 from rich.console import Console
 from torch import nn
 
-from hardball import models, storage
+from hardball import models, names, storage
 from hardball.data import load_dataset
-from hardball.errors import UserError, unknown
+from hardball.errors import UserError
 from hardball.runs import Config, Run, RunFolder, model_from
 from hardball.seeding import derive
-from hardball.training import Constant, Curriculum, Iterative, Settings, checkpoint, fit
-from hardball.training.fit import MACHINE
+from hardball.training import Constant, Curriculum, Settings, checkpoint, fit
+from hardball.training.curricula import curriculum_from
+from hardball.training.fit import SCHEMA
+from hardball.training.machine import Machine
 
 DEFAULT_MODELS = {
     "digits": "digits_cnn",
@@ -26,116 +29,122 @@ DEFAULT_MODELS = {
 
 
 @dataclass(frozen=True, kw_only=True)
-class Job:
-    """What to train on which data, how ε moves, and where the result goes."""
+class DataConfig:
+    """What to train on."""
 
-    eps: float
-    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training)."""
-    data: str = "digits"
-    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, or folder
-    (DATA_ROOT/train/CLASS/*.png)."""
-    data_root: Path = Path("data")
+    name: str = "digits"
+    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, folder
+    (DATA_ROOT/train/CLASS/*.png), or your own package.module:function."""
+    root: Path = Path("data")
     """Where the data is, in torchvision's layout; what is missing is downloaded there."""
-    model: str | None = None
-    """mnist_cnn, digits_cnn, resnet18, resnet50 or your own package.module:Class."""
-    model_args: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelConfig:
+    """The network."""
+
+    name: str | None = None
+    """mnist_cnn, digits_cnn, resnet18, resnet50 or your own package.module:Class; by default the usual
+    one for the data."""
+    args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the model, as YAML: '{padding: true}'."""
-    curriculum: Literal["constant", "iterative"] = "constant"
-    """How ε moves: constant, or iterative (a ramp up to ε)."""
-    epochs: int | None = None
-    """Epochs in all (30 for constant; for iterative the ramp and its hold)."""
-    increment: float | None = None
-    """ε added per epoch of the ramp (iterative)."""
-    ramp_epochs: int | None = None
-    """Epochs of the ramp (iterative; 40 if there is no increment either)."""
-    hold: int = 0
-    """Epochs at the full ε after the ramp (iterative)."""
-    start: float = 0.0
-    """ε from which the ramp starts (iterative)."""
-    shape: Literal["linear", "exponential"] = "linear"
-    """Shape of the ramp (iterative)."""
-    per: Literal["epoch", "step"] = "epoch"
-    """Raise ε each epoch or each step (iterative)."""
-    may_stop: bool = True
-    """Stop at a sudden increase of the adversarial loss, with the last good weights (iterative)."""
-    beyond: float = 0.0
-    """Let the ramp end this far above ε: few steps of an attack reach less far than many
-    (iterative)."""
-    out: Path | None = None
-    """Folder of the run; by default runs/ and a name made of the settings."""
 
-    def schedule(self) -> Curriculum:
-        """The curriculum of these settings.
-
-        Raises:
-            UserError: see `Constant` and `Iterative`; or settings of a ramp without one.
-        """
-        if self.curriculum == "constant":
-            for name in RAMP_FIELDS:
-                if getattr(self, name) != getattr(Job, name):
-                    raise UserError(
-                        f"{name}={getattr(self, name)} without a ramp; add --curriculum iterative "
-                        "or leave it out"
-                    )
-            return Constant(self.eps) if self.epochs is None else Constant(self.eps, self.epochs)
-        ramp = Iterative(
-            self.eps,
-            increment=self.increment,
-            ramp_epochs=self.ramp_epochs,
-            hold=self.hold,
-            start=self.start,
-            shape=self.shape,
-            per=self.per,
-            may_stop=self.may_stop,
-            beyond=self.beyond,
-        )
-        return ramp if self.epochs is None else ramp.lasting(self.epochs)
-
-    def model_name(self) -> str:
+    def named(self, data: str) -> str:
         """The model asked for, or the usual one for the data.
 
         Raises:
             UserError: the data has no usual one.
         """
-        name = self.model or DEFAULT_MODELS.get(self.data)
+        name = self.name or DEFAULT_MODELS.get(data)
         if name is None:
             raise UserError(
-                f"no --model for --data {self.data}; there are: {', '.join(models.MODELS)}"
+                f"no `model` for the data {data}; there are: {', '.join(models.MODELS)}, "
+                "your.module:Class"
             )
         return name
 
 
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """What to train on which data, how, and where the result goes."""
+
+    curriculum: Curriculum
+    data: DataConfig = field(default_factory=DataConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    settings: Settings = field(default_factory=Settings)
+    out: Path | None = None
+    """Folder of the run; by default runs/ and a name made of the settings."""
+    trust: bool = True
+    """Code outside hardball may run: the user has named it."""
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any], *, trusted: bool = True) -> Self:
+        """From nested values: those of a YAML file, of flags or of a preset.
+
+        Args:
+            values: `eps`, `epochs`, `curriculum`, `data`, `model`, `out`, and those of `Settings.of`.
+            trusted: False where a file names code outside hardball, and not the user.
+
+        Raises:
+            UserError: values that are refused.
+            Untrusted: see `names.find`.
+        """
+        spec = {"name": "constant", **(values.get("curriculum") or {}), "target": values["eps"]}
+        curriculum = curriculum_from(spec, trusted=trusted)
+        epochs = values.get("epochs")
+        return cls(
+            curriculum=curriculum if epochs is None else curriculum.lasting(epochs),
+            data=names.made("data", "data", DataConfig, **(values.get("data") or {})),
+            model=names.made("model", "model", ModelConfig, **(values.get("model") or {})),
+            settings=Settings.of(values, trusted=trusted),
+            out=values.get("out"),
+            trust=trusted,
+        )
+
+    def folder(self, origin: Path | None) -> Path:
+        """Where the run goes."""
+        if self.out is not None:
+            return self.out
+        eps = self.curriculum.target
+        kind = "standard" if eps == 0 else "at" if isinstance(self.curriculum, Constant) else "iat"
+        prefix = f"{self.data.name.replace(':', '.')}-{kind}"
+        if origin is not None:
+            # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
+            prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
+        return Path("runs") / f"{prefix}-{eps:.4g}-seed{self.settings.seed}"
+
+
 def train(
-    job: Job, settings: Settings, *, origin: Path | None = None, console: Console | None = None
+    config: TrainConfig, *, origin: Path | None = None, console: Console | None = None
 ) -> Run:
     """Train from random weights, or extend those of `origin` (a run or a weights file).
 
     Raises:
         UserError: see `fit`, `load_dataset`, `models.build` and `storage.load_weights`.
     """
-    schedule = job.schedule()
-    settings.check_target(schedule.largest)
-    out = job.out or _default_folder(job, settings, origin)
+    settings = config.settings
+    settings.check_target(config.curriculum.largest)
+    out = config.folder(origin)
     RunFolder(out).refuse_if_taken()
-    data = load_dataset(job.data, job.data_root, "train")
+    data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
     spec = {
-        "name": job.model_name(),
-        "args": job.model_args,
+        "name": config.model.named(config.data.name),
+        "args": config.model.args,
         "shape": list(data.shape),
         "classes": data.classes,
     }
     about: Config = {
-        "data": {"name": job.data, "root": str(job.data_root)},
+        "data": {"name": config.data.name, "root": str(config.data.root)},
         "model": spec,
         "origin": None if origin is None else _origin(origin),
     }
-    model = _fresh(about, settings.seed)
+    model = _fresh(about, settings.seed, trust=config.trust)
     if origin is not None:
         storage.load_weights(model, weights_of(origin))
     return fit(
         model,
         data,
-        curriculum=schedule,
+        curriculum=config.curriculum,
         settings=settings,
         out=out,
         about=about,
@@ -143,31 +152,45 @@ def train(
     )
 
 
-def resume(path: Path, machine: dict[str, Any], *, console: Console | None = None) -> Run:
-    """Continue a run where it stopped; `machine` may move it to other devices.
+def resume(
+    path: Path,
+    machine: Mapping[str, Any] | None = None,
+    *,
+    trust: bool = False,
+    console: Console | None = None,
+) -> Run:
+    """Continue a run where it stopped.
+
+    Args:
+        machine: fields of `Machine` that differ from the run's: it may move to other devices.
+        trust: code outside hardball that the run's config.yaml names may run.
 
     Raises:
         UserError: no run there, or its data or origin are gone.
+        Untrusted: the config names code outside hardball, and `trust` is not given.
     """
     config = RunFolder(path).config()
+    if config.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path} was made by another version of hardball (config.yaml has schema "
+            f"{config.get('schema', 1)}, this version reads {SCHEMA}); train anew in another `out`"
+        )
     if not config.get("data"):
         raise UserError(
             f"{path} was started from Python; resume it with the same call and resume=True"
         )
-    asked = config["settings"] | {k: v for k, v in machine.items() if k in MACHINE}
-    settings = Settings(**asked)
-    kind = {"Constant": Constant, "Iterative": Iterative}
-    schedule = dict(config["curriculum"])
-    name = schedule.pop("kind")
-    if name not in kind:
-        raise unknown("curriculum", name, kind)
-    model = _fresh(config, settings.seed)
+    settings = Settings.of(config, trusted=trust)
+    if machine:
+        moved: Machine = replace(settings.machine, **machine)
+        settings = replace(settings, machine=moved)
+    model = _fresh(config, settings.seed, trust=trust)
     if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
         _start_from(model, config["origin"])
+    known = config["data"]
     return fit(
         model,
-        load_dataset(config["data"]["name"], config["data"]["root"], "train"),
-        curriculum=kind[name](**schedule),
+        load_dataset(known["name"], known["root"], "train", trust=trust),
+        curriculum=curriculum_from(config["curriculum"], trusted=trust),
         settings=settings,
         out=path,
         resume=True,
@@ -176,8 +199,22 @@ def resume(path: Path, machine: dict[str, Any], *, console: Console | None = Non
     )
 
 
+INHERITED = (
+    "norm",
+    "attack",
+    "objective",
+    "optimizer",
+    "stopping",
+    "batch_size",
+    "augment",
+    "validation",
+    "seed",
+)
+"""What an extension takes over from the run it extends, beside its data and model."""
+
+
 def inherited(origin: Path) -> dict[str, Any]:
-    """What an extension takes over from the run it extends: data, model and settings.
+    """What an extension takes over from the run it extends, as nested values.
 
     Raises:
         UserError: `origin` is neither a run nor a weights file.
@@ -185,11 +222,12 @@ def inherited(origin: Path) -> dict[str, Any]:
     if origin.is_file():
         return {}
     config = RunFolder(origin).config()
-    found = {k: v for k, v in config["settings"].items() if k not in MACHINE}
+    found = {name: config[name] for name in INHERITED if name in config}
     if config.get("data"):
-        found |= {"data": config["data"]["name"], "data_root": config["data"]["root"]}
+        found["data"] = dict(config["data"])
     if config.get("model"):
-        found |= {"model": config["model"]["name"], "model_args": config["model"]["args"] or {}}
+        known = config["model"]
+        found["model"] = {"name": known["name"], "args": known["args"] or {}}
     return found
 
 
@@ -198,11 +236,11 @@ def weights_of(origin: Path) -> Path:
     return RunFolder(origin).weights_file if origin.is_dir() else origin
 
 
-def _fresh(about: Config, seed: int) -> nn.Module:
+def _fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))
-        return model_from(about)
+        return model_from(about, trust=trust)
 
 
 def _origin(path: Path) -> Config:
@@ -215,19 +253,5 @@ def _start_from(model: nn.Module, origin: Config) -> None:
     """The weights that an extension killed before its first resume point had started from."""
     path = Path(origin["path"])
     if _origin(path) != origin:
-        raise UserError(f"{path} has changed since it was extended; start anew in another --out")
+        raise UserError(f"{path} has changed since it was extended; start anew in another `out`")
     storage.load_weights(model, weights_of(path))
-
-
-def _default_folder(job: Job, settings: Settings, origin: Path | None) -> Path:
-    kind = "standard" if job.eps == 0 else "at" if job.curriculum == "constant" else "iat"
-    prefix = f"{job.data}-{kind}"
-    if origin is not None:
-        # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
-        prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
-    return Path("runs") / f"{prefix}-{job.eps:.4g}-seed{settings.seed}"
-
-
-RAMP_FIELDS = ("increment", "ramp_epochs", "hold", "start", "shape", "per", "may_stop", "beyond")
-JOB_FIELDS = tuple(f.name for f in fields(Job))
-SETTINGS_FIELDS = tuple(f.name for f in fields(Settings))

@@ -22,7 +22,9 @@ DATASETS: dict[str, Callable[[Path, bool], Dataset]] = {
 """name → loader of (root, train?)."""
 
 
-def load_dataset(name: str, root: Path | str = "data", split: str = "train") -> Dataset:
+def load_dataset(
+    name: str, root: Path | str = "data", split: str = "train", *, trust: bool = True
+) -> Dataset:
     """A data set by name.
 
     Args:

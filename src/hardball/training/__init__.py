@@ -1,7 +1,28 @@
 """Training along a curriculum."""
 
-from hardball.training.curriculum import Constant, Curriculum, Iterative
+from hardball.training.attack import TrainingAttack
+from hardball.training.curricula import CURRICULA, Constant, Curriculum, Iterative
 from hardball.training.fit import fit
+from hardball.training.machine import Machine
+from hardball.training.objectives import MART, OBJECTIVES, TRADES, Adversarial, Objective
+from hardball.training.optim import Optimizer
 from hardball.training.settings import Settings
+from hardball.training.stopping import Stopping
 
-__all__ = ["Constant", "Curriculum", "Iterative", "Settings", "fit"]
+__all__ = [
+    "CURRICULA",
+    "MART",
+    "OBJECTIVES",
+    "TRADES",
+    "Adversarial",
+    "Constant",
+    "Curriculum",
+    "Iterative",
+    "Machine",
+    "Objective",
+    "Optimizer",
+    "Settings",
+    "Stopping",
+    "TrainingAttack",
+    "fit",
+]

@@ -3,11 +3,15 @@
 Shapes: N training images, B examples of an update, of which a process attacks its share.
 """
 
+from typing import TYPE_CHECKING
+
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from hardball.threats import ThreatModel
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 LEVELS = 127
 """A carried pixel is a whole number of this fraction of the most that a pixel may move."""
@@ -31,7 +35,7 @@ class Carried:
         return threat.project(images + share * _reach(images, threat), images)
 
     def keep(
-        self, rows: Tensor, images: Tensor, found: Tensor, threat: ThreatModel, fabric: Fabric
+        self, rows: Tensor, images: Tensor, found: Tensor, threat: ThreatModel, fabric: "Fabric"
     ) -> None:
         """Keep what all processes found for these rows [B].
 

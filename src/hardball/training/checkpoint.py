@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from hardball import storage
-from hardball.errors import UserError
+from hardball.errors import StorageError, UserError
 
 KEPT = 2
 
@@ -29,11 +29,11 @@ def exists(folder: Path) -> bool:
     return bool(_newest_first(folder))
 
 
-def load(folder: Path, identity: str) -> dict[str, Any] | None:
+def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The newest readable resume point, or None if there is none.
 
     Args:
-        identity: of the run (its config); a point of another run is refused.
+        fingerprint: of the run (its config); a point of another run is refused.
 
     Raises:
         UserError: the points belong to another run, or all of them are damaged.
@@ -43,19 +43,19 @@ def load(folder: Path, identity: str) -> dict[str, Any] | None:
     for path in points:
         try:
             state = storage.load_state(path)
-        except UserError as error:
+        except StorageError as error:
             damaged.append(str(error))
             continue
-        if state.get("identity") != identity:
+        if state.get("fingerprint") != fingerprint:
             raise UserError(
                 f"{path} belongs to another run than the config.yaml beside it; restore the run's "
-                "own state folder, or start anew in another --out"
+                "own state folder, or start anew in another `out`"
             )
         if damaged:
             warnings.warn(f"{damaged[0]}; continuing from the one before it", stacklevel=2)
         return state
     if damaged:
-        raise UserError(f"{damaged[0]}, nor is any other in {folder}; start anew in another --out")
+        raise UserError(f"{damaged[0]}, nor is any other in {folder}; start anew in another `out`")
     return None
 
 

@@ -1,12 +1,15 @@
 """What several processes must do alike: each of them a device's share of one training."""
 
 from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor
 
 from hardball.errors import UserError
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def is_follower() -> bool:
@@ -18,7 +21,7 @@ def is_follower() -> bool:
     )
 
 
-def agree(fabric: Fabric, *flags: bool) -> list[bool]:
+def agree(fabric: "Fabric", *flags: bool) -> list[bool]:
     """True where it is true in any process, so that all of them take the same decision."""
     if fabric.world_size == 1:
         return list(flags)
@@ -28,7 +31,7 @@ def agree(fabric: Fabric, *flags: bool) -> list[bool]:
     return [bool(v) for v in total.tolist()]
 
 
-def in_first(fabric: Fabric, act: Callable[[], object]) -> None:
+def in_first(fabric: "Fabric", act: Callable[[], object]) -> None:
     """`act` in process 0 alone, e.g. write a file; the others wait for it.
 
     Raises:

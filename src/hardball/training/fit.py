@@ -5,40 +5,35 @@ only tensors and counters and a resumed run repeats the uninterrupted one bit fo
 with the same number of threads and processes).
 """
 
-import logging
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from torch import nn
 
 from hardball import storage
 from hardball._version import __version__
+from hardball.attacks import PGD
 from hardball.data import Dataset, split_validation
 from hardball.errors import UserError
 from hardball.perf import fast, keep_memory
 from hardball.runs import Config, Run, RunFolder
-from hardball.training.curriculum import Curriculum
+from hardball.training.attack import TrainingAttack
+from hardball.training.curricula import Curriculum, as_spec
 from hardball.training.distributed import in_first
 from hardball.training.loop import Trainer
+from hardball.training.machine import launch, matrix_products
+from hardball.training.objectives import Objective
 from hardball.training.settings import Settings
 
-# where and how fast, and what is kept beside: a run may be resumed with others
-MACHINE = (
-    "accelerator",
-    "devices",
-    "num_nodes",
-    "strategy",
-    "precision",
-    "compile",
-    "save_minutes",
-    "keep_every",
-)
+SCHEMA = 2
+"""Of config.yaml. Schema 1, flat, is that of hardball before objectives."""
+
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def fit(
@@ -47,12 +42,14 @@ def fit(
     *,
     curriculum: Curriculum,
     epochs: int | None = None,
+    objective: Objective | None = None,
+    attack: PGD | TrainingAttack | None = None,
     settings: Settings | None = None,
     validation: Dataset | None = None,
     out: Path | str | None = None,
     resume: bool = False,
     about: Mapping[str, Any] | None = None,
-    fabric: Fabric | None = None,
+    fabric: "Fabric | None" = None,
     console: Console | None = None,
 ) -> Run:
     """Train `model` in place.
@@ -64,7 +61,10 @@ def fit(
         data: the training part.
         curriculum: how ε moves: `Constant`, `Iterative` or anything with the same methods.
         epochs: overrides the curriculum's own number.
-        settings: everything else.
+        objective: what the parameters descend and the attack climbs; by default the adversarial
+            cross entropy.
+        attack: the attack inside training; by default PGD with 10 steps.
+        settings: everything else (and these two, unless they are given).
         validation: examples for every decision during training; split off `data` if not given.
         out: folder for the run; without it nothing is written.
         resume: continue the run in `out`, which must have been started with the same arguments
@@ -81,7 +81,7 @@ def fit(
         UserError: a target ε outside the threat model or without a step, a folder that is another
             run's, data that does not fit, no space left.
     """
-    settings = settings or Settings()
+    settings = (settings or Settings()).given(attack=attack, objective=objective)
     curriculum = curriculum if epochs is None else curriculum.lasting(epochs)
     settings.check_target(curriculum.largest)
     if validation is None:
@@ -91,7 +91,7 @@ def fit(
     folder = None if out is None else RunFolder(Path(out))
     if folder is not None and not resume:
         folder.refuse_if_taken()
-    fabric = fabric or launch(settings)
+    fabric = fabric or launch(settings.machine)
     keep_memory()
     trainer = Trainer(
         model,
@@ -101,85 +101,31 @@ def fit(
         settings=settings,
         fabric=fabric,
         folder=folder,
-        identity=identity(config),
+        fingerprint=fingerprint(config),
     )
     with ExitStack() as stack:
         stack.enter_context(fast(model))
-        stack.enter_context(_matrix_products(settings.precision))
+        stack.enter_context(matrix_products(settings.machine.precision))
         if folder is not None:
             in_first(fabric, lambda: stack.enter_context(_claimed(folder, config, resume)))
         outcome = trainer.run(console, resume=resume)
     return Run(model=model, config=config, outcome=outcome, history=trainer.history, folder=folder)
 
 
-def launch(settings: Settings) -> Fabric:
-    """Fabric for the settings' devices, started (with several processes, on each of them).
-
-    Raises:
-        UserError: the machine has no such device.
-    """
-    strategy = settings.strategy
-    if strategy == "auto" and settings.devices * settings.num_nodes > 1:
-        strategy = "ddp"
-    try:
-        with _quiet():
-            fabric = Fabric(
-                accelerator=settings.accelerator,
-                devices=settings.devices,
-                num_nodes=settings.num_nodes,
-                strategy=strategy,
-                precision="32-true" if settings.precision == "tf32" else settings.precision,  # type: ignore[arg-type]
-            )
-            fabric.launch()
-    except (ValueError, RuntimeError) as error:
-        asked = (
-            f"accelerator={settings.accelerator}, devices={settings.devices}, "
-            f"strategy={settings.strategy}"
-        )
-        raise UserError(
-            f"{asked}: {str(error).splitlines()[0]} Name what this machine has: --accelerator cpu"
-        ) from error
-    return fabric
-
-
-@contextmanager
-def _matrix_products(precision: str) -> Iterator[None]:
-    """PyTorch's global choice for float32 products on a GPU, set for `tf32` and put back."""
-    before = torch.get_float32_matmul_precision()
-    if precision == "tf32":
-        torch.set_float32_matmul_precision("high")
-    try:
-        yield
-    finally:
-        torch.set_float32_matmul_precision(before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Fabric's announcements are left out, its warnings stay."""
-    logger = logging.getLogger("lightning_fabric")
-    before = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(before)
-
-
 def describe(curriculum: Curriculum, settings: Settings, about: Mapping[str, Any] | None) -> Config:
     """What config.yaml says."""
     return {
         "hardball": __version__,
+        "schema": SCHEMA,
         **(about or {}),
-        "curriculum": {"kind": type(curriculum).__name__, **vars(curriculum)},
-        "settings": asdict(settings),
+        "curriculum": as_spec(curriculum),
+        **settings.as_config(),
     }
 
 
-def identity(config: Config) -> str:
-    """Two configs with the same identity ask for the same weights."""
-    settings = {k: v for k, v in config["settings"].items() if k not in MACHINE}
-    asked = {k: v for k, v in config.items() if k != "hardball"} | {"settings": settings}
+def fingerprint(config: Config) -> str:
+    """Two configs with the same fingerprint ask for the same weights."""
+    asked = {name: value for name, value in config.items() if name not in ("hardball", "machine")}
     return storage.digest(repr(sorted(_flat(asked))).encode())
 
 
@@ -202,11 +148,12 @@ def _claimed(folder: RunFolder, config: Config, resume: bool) -> Iterator[None]:
 
 def _check_same(folder: RunFolder, config: Config) -> None:
     """See that the folder is this run's."""
-    asked, found = dict(_flat(config)), dict(_flat(folder.config()))
-    if identity(config) != identity(folder.config()):
+    there = folder.config()
+    if fingerprint(config) != fingerprint(there):
+        asked, found = dict(_flat(config)), dict(_flat(there))
         differing = sorted(k for k in asked.keys() | found.keys() if asked.get(k) != found.get(k))
-        name = next(k for k in differing if k.split(".")[-1] not in (*MACHINE, "hardball"))
+        name = next(k for k in differing if not k.startswith((".hardball", ".machine.")))
         raise UserError(
             f"{folder.path} is another run: {name.lstrip('.')} is {found.get(name)} there and "
-            f"{asked.get(name)} here; resume with the same settings or choose another --out"
+            f"{asked.get(name)} here; resume with the same settings or choose another `out`"
         )

@@ -8,10 +8,9 @@ import time
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
-from lightning_fabric import Fabric
 from rich.console import Console
 from torch import Tensor, nn
 
@@ -31,18 +30,21 @@ from hardball.runs import (
     read_metrics,
 )
 from hardball.seeding import derive
+from hardball.threats import ThreatModel
 from hardball.training import checkpoint, stopping
 from hardball.training.atta import Carried
-from hardball.training.curriculum import Curriculum
+from hardball.training.curricula import Curriculum
 from hardball.training.distributed import agree, in_first
 from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
-from hardball.training.optim import SCHEDULES, make_optimizer
 from hardball.training.settings import Settings
-from hardball.training.update import Sums, Update, validate
+from hardball.training.update import Passes, Sums, Update, validate
 from hardball.validation import logits_of_copy
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 def check_classes(model: nn.Module, data: Dataset) -> None:
@@ -71,27 +73,23 @@ class Trainer:
         *,
         curriculum: Curriculum,
         settings: Settings,
-        fabric: Fabric,
+        fabric: "Fabric",
         folder: RunFolder | None,
-        identity: str,
+        fingerprint: str,
     ) -> None:
         self.curriculum, self.settings, self.fabric = curriculum, settings, fabric
-        self.folder, self.identity = folder, identity
+        self.folder, self.fingerprint = folder, fingerprint
         self.train, self.held = train, held
         self.model, layout = model, prefer_channels_last(model, train.images)
         if not model.training:
             model.train()
-        optimizer = make_optimizer(
-            model,
-            settings.optimizer,
-            lr=settings.lr,
-            momentum=settings.momentum,
-            weight_decay=settings.weight_decay,
-        )
-        wrapped, self.optimizer = fabric.setup(model, optimizer)
+        self.threat = ThreatModel(settings.norm, curriculum.largest)
+        wrapped, self.optimizer = fabric.setup(Passes(model), settings.optimizer.of(model))
         check_classes(model, train)
-        self.carried = Carried(train.images) if settings.carry else None
-        self.average = Average(model, settings.average) if settings.average else None
+        self.carried = Carried(train.images) if settings.attack.carry else None
+        self.average = (
+            Average(model, settings.optimizer.average) if settings.optimizer.average else None
+        )
         self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = stopping.constant_loss(train.labels, train.classes)
@@ -111,7 +109,7 @@ class Trainer:
                 storage.load_weights(self.model, self.folder.weights_file)
                 self.history = read_metrics(self.folder)
                 return ended
-            self._restore(checkpoint.load(self.folder.state, self.identity))
+            self._restore(checkpoint.load(self.folder.state, self.fingerprint))
         watcher = Watcher(
             planned=self._planned(),
             folder=self.folder if self.fabric.is_global_zero else None,
@@ -137,12 +135,13 @@ class Trainer:
             status = self._one_epoch(watcher, interrupt, started)
             if status == NON_FINITE:
                 return self._outcome(
-                    NON_FINITE, non_finite_message(self._eps(), self.epoch + 1, self.settings.lr)
+                    NON_FINITE,
+                    non_finite_message(self._eps(), self.epoch + 1, self.settings.optimizer.lr),
                 )
             if status == INTERRUPTED:
                 self._save()
                 cure = (
-                    f"continue with --resume {self.folder.path}"
+                    f"continue it: hardball train --resume {self.folder.path}"
                     if self.folder
                     else "give out= a folder next time, to be able to continue"
                 )
@@ -171,13 +170,13 @@ class Trainer:
             seed = derive(settings.seed, self.epoch, self.step)
             done = self.update(
                 *batch,
-                eps=eps,
+                threat=self.threat.at(eps),
                 seed=seed,
                 rows=rows,
                 first=self.epoch == 0,
                 finishing=self._finishing(self.epoch),
             )
-            due = time.monotonic() - last_save > 60 * settings.save_minutes
+            due = time.monotonic() - last_save > 60 * settings.machine.save_minutes
             bad, stop, save = agree(self.fabric, not done.finite, interrupt.requested, due)
             if bad:
                 return NON_FINITE
@@ -222,7 +221,8 @@ class Trainer:
                 STOPPED,
                 increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
             )
-        if self.settings.keep_every and self.epoch % self.settings.keep_every == 0:
+        keep_every = self.settings.machine.keep_every
+        if keep_every and self.epoch % keep_every == 0:
             self._write_weights(lambda folder: folder.epoch_file(self.epoch))
         waits = self.curriculum.may_stop and not stopping.good_before_increase(losses, classes)
         if not is_constant and not waits:
@@ -245,7 +245,8 @@ class Trainer:
         message = collapse_message(eps, self.epoch, loss, self.floor, self.curriculum)
         if in_a_row == 1:
             watcher.say(message)
-        if self.settings.on_collapse == "stop" and in_a_row >= self.settings.collapse_patience:
+        stopping = self.settings.stopping
+        if stopping.on_collapse == "stop" and in_a_row >= stopping.collapse_patience:
             watcher.say(f"stopped after {in_a_row} collapsed epochs in a row")
             return self._outcome(COLLAPSED, message)
         if self.epoch == self.curriculum.total_epochs:
@@ -257,7 +258,9 @@ class Trainer:
         self.sums.reduce(self.fabric)
         mean, tail = self.sums.means(), self.sums.tail_means()
         with self._kept_weights():
-            held = validate(self.update, self.held, eps, derive(self.settings.seed, 0, 0, 1))
+            held = validate(
+                self.update, self.held, self.threat.at(eps), derive(self.settings.seed, 0, 0, 1)
+            )
         before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
         taken = self.sample_steps - before["sample_steps"]
         row = {
@@ -286,16 +289,18 @@ class Trainer:
     def _set_learning_rate(self) -> None:
         done = (self.epoch + self.step / self.steps) / self.curriculum.total_epochs
         for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.lr * SCHEDULES[self.settings.schedule](done)
+            group["lr"] = self.settings.optimizer.lr_at(done)
 
     def _finishing(self, epoch: int) -> bool:
-        return epoch >= self.curriculum.total_epochs - self.settings.finish_epochs
+        return epoch >= self.curriculum.total_epochs - self.settings.attack.finish_epochs
 
     def _planned(self) -> float:
         """Sample-steps of the whole curriculum, for the time left."""
         epochs = range(self.curriculum.total_epochs)
         steps = [
-            self.update.attack_steps(self.curriculum.eps_at(e), finishing=self._finishing(e))
+            self.update.attack_steps(
+                self.threat.at(self.curriculum.eps_at(e)), finishing=self._finishing(e)
+            )
             for e in epochs
         ]
         return float(sum(steps) * len(self.train))
@@ -342,7 +347,7 @@ class Trainer:
         if not self.fabric.is_global_zero:
             self.sums = Sums.zero(self.fabric.device)  # process 0 has them: not counted twice
         state = {
-            "identity": self.identity,
+            "fingerprint": self.fingerprint,
             "position": [self.epoch, self.step],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),

@@ -7,10 +7,14 @@ more than the network can learn. All are recorded outcomes; the last good weight
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import torch
 from torch import Tensor
+
+from hardball.errors import UserError, unknown
 
 PINNED = 0.05
 """Collapse: the loss lies within this share of the constant predictor's loss (or above it) …"""
@@ -19,6 +23,22 @@ ONE_CLASS = 0.9
 
 WARM_UP = 50
 """Updates before a collapse is believed: every network starts at the constant predictor's loss."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Stopping:
+    """What ends a training early."""
+
+    on_collapse: Literal["stop", "continue"] = "stop"
+    """Stop when the loss stays pinned at that of a constant prediction, or go on regardless."""
+    collapse_patience: int = 3
+    """Collapsed epochs in a row after which on_collapse acts."""
+
+    def __post_init__(self) -> None:
+        if self.on_collapse not in ("stop", "continue"):
+            raise unknown("on_collapse", self.on_collapse, ("stop", "continue"))
+        if self.collapse_patience < 1:
+            raise UserError(f"collapse_patience={self.collapse_patience}; allowed is 1 or more")
 
 
 def constant_loss(labels: Tensor, classes: int) -> float:

@@ -6,20 +6,23 @@ Shapes: B examples per update over all processes, of which each takes its share;
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import torch
-from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.data import Dataset, augment
-from hardball.isolation import evaluating
-from hardball.losses import correct, cross_entropy
+from hardball.isolation import evaluating, untouched
+from hardball.losses import Loss, correct, cross_entropy
 from hardball.perf import Captured
 from hardball.seeding import derive
 from hardball.threats import ThreatModel
 from hardball.training.atta import Carried
 from hardball.training.settings import Settings
+
+if TYPE_CHECKING:
+    from lightning_fabric import Fabric
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +31,7 @@ class Done:
 
     count: Tensor
     loss: Tensor
-    """Sum over the examples."""
+    """Sum over the examples of the adversarial cross entropy, whatever the objective."""
     correct: Tensor
     one_class: Tensor
     """Examples of the most predicted class."""
@@ -63,7 +66,7 @@ class Sums:
     def restart_tail(self) -> None:
         self._values[1] = 0
 
-    def reduce(self, fabric: Fabric) -> None:
+    def reduce(self, fabric: "Fabric") -> None:
         """Add up what all processes saw."""
         if fabric.world_size > 1:
             total = fabric.all_reduce(self._values, reduce_op="sum")
@@ -86,11 +89,22 @@ class Sums:
         return {"loss": loss / count, "accuracy": right / count, "one_class": one_class / count}
 
 
+class Passes(nn.Module):
+    """Several passes of one model in one call: what DDP needs to see them as one."""
+
+    def __init__(self, model: nn.Module) -> None:
+        super().__init__()
+        self.model = model
+
+    def forward(self, *batches: Tensor) -> list[Tensor]:
+        return [self.model(images) for images in batches]
+
+
 class Update:
     """Computes an update (`__call__`) and, once all processes agreed that it is sound, `apply`s it.
 
     Args:
-        wrapped: the model as Fabric set it up, for the gradient of the parameters.
+        wrapped: `Passes` of the model as Fabric set it up, for the gradient of the parameters.
         model: the same model unwrapped, for the attack: its passes are no business of DDP's.
         layout: the model's, to have its images in (see `engine.prefer_channels_last`).
         carried: where the last attacks on the training images ended, if attacks go on from there.
@@ -102,12 +116,12 @@ class Update:
         model: nn.Module,
         optimizer: torch.optim.Optimizer,
         settings: Settings,
-        fabric: Fabric,
+        fabric: "Fabric",
         layout: torch.memory_format,
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        self.attacked = Captured(model) if settings.compile else model
+        self.attacked = Captured(model) if settings.machine.compile else model
         self.settings, self.fabric, self.carried = settings, fabric, carried
         self.layout = layout
         self.generator = torch.Generator(fabric.device)
@@ -115,20 +129,21 @@ class Update:
     def laid_out(self, images: Tensor) -> Tensor:
         return images.contiguous(memory_format=self.layout)
 
-    def attack_at(self, eps: float, *, finishing: bool = False) -> PGD | None:
-        """The attack for this ε; none at ε = 0 (standard training)."""
-        return self.settings.attack_at(eps, finishing=finishing) if eps > 0 else None
+    def attack_at(self, threat: ThreatModel, *, finishing: bool = False) -> PGD | None:
+        """The attack for this threat model; none at ε = 0 (standard training)."""
+        eps = float(threat.eps)
+        return self.settings.attack.at(eps, finishing=finishing) if eps > 0 else None
 
-    def attack_steps(self, eps: float, *, finishing: bool = False) -> int:
+    def attack_steps(self, threat: ThreatModel, *, finishing: bool = False) -> int:
         """Gradient steps per example at this ε."""
-        return _steps(self.attack_at(eps, finishing=finishing))
+        return _steps(self.attack_at(threat, finishing=finishing))
 
     def __call__(
         self,
         images: Tensor,
         labels: Tensor,
         *,
-        eps: float,
+        threat: ThreatModel,
         seed: int,
         rows: Tensor | None = None,
         first: bool = True,
@@ -138,23 +153,32 @@ class Update:
         so the random numbers of an example do not depend on the number of processes.
 
         Args:
+            threat: norm and ε of this update.
             rows: of these images [B], to find what was carried.
             first: their first attack, for which nothing was carried yet.
             finishing: in the last `finish_epochs` of the training, where nothing is carried.
         """
         torch.manual_seed(derive(seed, self.fabric.global_rank))
         self.generator.manual_seed(seed)
-        total, attack = len(images), self.attack_at(eps, finishing=finishing)
+        total, attack = len(images), self.attack_at(threat, finishing=finishing)
         rows = None if finishing else rows
         if self.settings.augment:
             images = augment(images, self.generator)
-        images, labels, weight = self._attacked(attack, images, labels, eps, rows, first)
+        batch = self._attacked(attack, images, labels, threat, rows, first)
         self.optimizer.zero_grad(set_to_none=True)
-        logits = self.wrapped(images)
-        losses = cross_entropy(logits, labels) * weight
+        logits, clean = self._logits(batch)
+        losses = self.settings.objective.loss(logits, batch.labels, clean) * batch.weight
         # DDP averages over processes, whose shares may differ by one: sum, then scale
         self.fabric.backward(losses.sum() * (self.fabric.world_size / total))
-        return self._done(losses.detach(), logits.detach(), labels, weight, _steps(attack))
+        return self._done(losses.detach(), logits.detach(), batch, _steps(attack))
+
+    def _logits(self, batch: "_Batch") -> tuple[Tensor, Tensor | None]:
+        """Logits of the adversarial examples, and of the clean images if the objective needs them."""
+        if not self.settings.objective.needs_clean:
+            (logits,) = self.wrapped(batch.adversarial)
+            return logits, None
+        clean, logits = self.wrapped(batch.clean, batch.adversarial)
+        return logits, clean
 
     def apply(self) -> None:
         """Take the optimiser's step, and process 0's buffers (batch-norm statistics), so that all
@@ -169,45 +193,64 @@ class Update:
         attack: PGD | None,
         images: Tensor,
         labels: Tensor,
-        eps: float,
+        threat: ThreatModel,
         rows: Tensor | None,
         first: bool,
-    ) -> tuple[Tensor, Tensor, Tensor]:
-        """This process's share of the batch, attacked, with weights [share] (0 for a filler where
-        there are fewer examples than processes: DDP needs everyone to take part)."""
+    ) -> "_Batch":
+        """This process's share of the batch, attacked."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
         mine = slice(rank, None, world) if rank < len(images) else slice(0, 1)
         share, labels = self.laid_out(images[mine]), labels[mine]
         weight = torch.full_like(labels, int(rank < len(images)), dtype=images.dtype)
         if attack is None:
-            return share, labels, weight
-        threat, carried = ThreatModel(self.settings.norm, eps), self.carried
+            return _Batch(clean=share, adversarial=share, labels=labels, weight=weight)
+        carried = self.carried
         if carried is not None and rows is not None and not first:
             start = carried.start(rows, images, threat)
         else:
-            start = threat.sample(images, self.generator) if self.settings.random_start else images
+            random_start = self.settings.attack.random_start
+            start = threat.sample(images, self.generator) if random_start else images
         found = self.perturb(attack, share, labels, threat, self.laid_out(start[mine]))
         if carried is not None and rows is not None:
             carried.keep(rows, share, found, threat, self.fabric)
-        return found, labels, weight
+        return _Batch(clean=share, adversarial=found, labels=labels, weight=weight)
 
     def perturb(
-        self, attack: PGD, images: Tensor, labels: Tensor, threat: ThreatModel, start: Tensor
+        self,
+        attack: PGD,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+        start: Tensor,
+        *,
+        watched: bool = False,
     ) -> Tensor:
-        """The training attack's final iterate, in the mode and precision the settings ask for."""
-        keep_mode = self.settings.attack_mode == "train"
-        with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
-            return attack.perturb(self.attacked, images, labels, threat, start=start)
+        """The training attack's final iterate, in the mode and precision the settings ask for.
 
-    def _done(
-        self, losses: Tensor, logits: Tensor, labels: Tensor, weight: Tensor, attack_steps: int
-    ) -> Done:
+        Args:
+            watched: climb the attack's own loss, whatever the objective: for the validation part.
+        """
+        keep_mode = self.settings.attack.mode == "train"
+        with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
+            climbed = None if watched or self.settings.attack.loss else self._climbed(images)
+            return attack.perturb(self.attacked, images, labels, threat, start=start, loss=climbed)
+
+    def _climbed(self, images: Tensor) -> Loss:
+        """The objective's loss for the attack, as a function of logits and labels."""
+        objective, clean = self.settings.objective, None
+        if objective.needs_clean:
+            with untouched(self.model, random_state=False), torch.no_grad():
+                clean = self.model(images)
+        return lambda logits, labels: objective.climbed(logits, labels, clean)
+
+    def _done(self, losses: Tensor, logits: Tensor, batch: "_Batch", attack_steps: int) -> Done:
         gradients = [p.grad for p in self.model.parameters() if p.grad is not None]
         norm = torch.nn.utils.get_total_norm(gradients)
         counts = torch.bincount(logits.argmax(dim=1), minlength=logits.shape[1])
+        weight, labels = batch.weight, batch.labels
         return Done(
             count=weight.sum(),
-            loss=losses.sum(),
+            loss=(cross_entropy(logits, labels) * weight).sum(),
             correct=(correct(logits, labels) * weight).sum(),
             one_class=counts.max() * weight.amax(),
             finite=bool(torch.isfinite(losses.sum() + norm)),
@@ -215,13 +258,25 @@ class Update:
         )
 
 
-def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[str, float]:
+@dataclass(frozen=True, kw_only=True)
+class _Batch:
+    """One process's share of an update."""
+
+    clean: Tensor
+    adversarial: Tensor
+    labels: Tensor
+    weight: Tensor
+    """[share], 0 for a filler where there are fewer examples than processes: DDP needs everyone to
+    take part."""
+
+
+def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> Mapping[str, float]:
     """Clean accuracy, and loss and accuracy under attack at ε, on the validation part.
 
     Always from the same random starts, so that epochs differ by their weights alone.
     """
-    fabric, threat = update.fabric, ThreatModel(update.settings.norm, eps)
-    attack = update.settings.validation_attack_at(eps) if eps > 0 else None
+    fabric, eps = update.fabric, float(threat.eps)
+    attack = update.settings.attack.validation_at(eps) if eps > 0 else None
     totals = torch.zeros(3, dtype=torch.float64)
     update.generator.manual_seed(seed)
     for first in range(0, len(held), 500):
@@ -234,7 +289,7 @@ def validate(update: Update, held: Dataset, eps: float, seed: int) -> Mapping[st
             continue
         adversarial = images
         if attack is not None:
-            adversarial = update.perturb(attack, images, labels, threat, start)
+            adversarial = update.perturb(attack, images, labels, threat, start, watched=True)
         with evaluating(update.model), torch.no_grad(), fabric.autocast():
             clean, moved = update.model(images), update.model(adversarial)
         totals += torch.stack(

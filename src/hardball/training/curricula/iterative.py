@@ -1,77 +1,11 @@
-"""How ε moves during training: pure functions of progress, so a resume point stores only the step.
-
-A position is (epoch, fraction): epochs counted from 0, fraction ∈ (0, 1] of the epoch done *after*
-the step in question, so the last step of the last ramp epoch has the full ε.
-"""
+"""ε raised a little at a time."""
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal, Protocol, Self
+from typing import Literal, Self
 
 from hardball.errors import UserError, unknown
-
-
-class Curriculum(Protocol):
-    """What `fit` needs to know."""
-
-    @property
-    def target(self) -> float:
-        """The ε asked for."""
-        ...
-
-    @property
-    def largest(self) -> float:
-        """The largest ε trained at: the target, or a little more."""
-        ...
-
-    @property
-    def total_epochs(self) -> int: ...
-
-    @property
-    def may_stop(self) -> bool:
-        """Stop at a sudden increase of the adversarial loss (see health.sudden_increase)."""
-        ...
-
-    def eps_at(self, epoch: int, fraction: float = 1.0) -> float: ...
-
-    def lasting(self, epochs: int) -> Self:
-        """The same curriculum over another number of epochs."""
-        ...
-
-
-@dataclass(frozen=True)
-class Constant:
-    """Adversarial training at one ε; ε = 0 is standard training. From the weights of a smaller ε it
-    is extended adversarial training."""
-
-    eps: float
-    epochs: int = 30
-
-    def __post_init__(self) -> None:
-        _check_eps("eps", self.eps)
-        _check_epochs("epochs", self.epochs, least=1)
-
-    @property
-    def target(self) -> float:
-        return self.eps
-
-    @property
-    def largest(self) -> float:
-        return self.eps
-
-    @property
-    def total_epochs(self) -> int:
-        return self.epochs
-
-    @property
-    def may_stop(self) -> bool:
-        return False
-
-    def eps_at(self, epoch: int, fraction: float = 1.0) -> float:
-        return self.eps
-
-    def lasting(self, epochs: int) -> Self:
-        return replace(self, epochs=epochs)
+from hardball.training.curricula.base import check_epochs, check_eps
 
 
 @dataclass(frozen=True)
@@ -101,10 +35,10 @@ class Iterative:
     """Let the ramp end this far above `target`: few steps of an attack reach less far than many."""
 
     def __post_init__(self) -> None:
-        _check_eps("eps", self.target)
-        _check_eps("start", self.start)
-        _check_eps("beyond", self.beyond)
-        _check_epochs("hold", self.hold, least=0)
+        check_eps("eps", self.target)
+        check_eps("start", self.start)
+        check_eps("beyond", self.beyond)
+        check_epochs("hold", self.hold, least=0)
         if self.shape not in ("linear", "exponential"):
             raise unknown("ramp shape", self.shape, ("linear", "exponential"))
         if self.per not in ("epoch", "step"):
@@ -123,7 +57,7 @@ class Iterative:
                 f"increment={self.increment:g}; allowed is above 0 and up to eps={self.largest:g}"
             )
         if self.ramp_epochs is not None:
-            _check_epochs("ramp_epochs", self.ramp_epochs, least=1)
+            check_epochs("ramp_epochs", self.ramp_epochs, least=1)
         if self.shape == "exponential" and (self.start <= 0 or self.increment is not None):
             raise UserError(
                 f"an exponential ramp from start={self.start:g} with increment={self.increment}; "
@@ -164,7 +98,7 @@ class Iterative:
 
     def lasting(self, epochs: int) -> Self:
         if self.increment is None and self.ramp_epochs is None:
-            _check_epochs("epochs", epochs, least=self.hold + 1)
+            check_epochs("epochs", epochs, least=self.hold + 1)
             return replace(self, ramp_epochs=epochs - self.hold)
         if epochs < self.ramp_length:
             raise UserError(
@@ -172,13 +106,3 @@ class Iterative:
                 "or more, or a larger increment"
             )
         return replace(self, hold=epochs - self.ramp_length)
-
-
-def _check_eps(name: str, eps: float) -> None:
-    if not (eps >= 0 and math.isfinite(eps)):
-        raise UserError(f"{name}={eps}; allowed is a finite number, 0 or more")
-
-
-def _check_epochs(name: str, epochs: int, *, least: int) -> None:
-    if epochs < least:
-        raise UserError(f"{name}={epochs}; allowed is {least} or more")

@@ -1,0 +1,119 @@
+"""The attack inside training."""
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from hardball.attacks import PGD
+from hardball.errors import UserError, unknown
+from hardball.losses import LOSSES
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingAttack:
+    """The attack inside training: PGD, whose final iterate is trained on."""
+
+    steps: int | None = None
+    """Steps of the training attack; with step_size unset, each is 2.5·ε/steps (10 if both are unset)."""
+    step_size: float | None = None
+    """Step size α of the training attack in pixel units; with steps unset, there are 2.5·ε/α."""
+    reach: float | None = None
+    """Steps × step size ÷ ε of the training attack where step_size is unset (2.5 by default): how far
+    its steps could go in all, in radii."""
+    direction: str = "steepest"
+    """Direction of the training attack's steps: steepest, signed, raw or l2."""
+    loss: str | None = None
+    """Loss that the training attack climbs: cross_entropy, margin or dlr; by default the objective's."""
+    random_start: bool = True
+    """Start the training attack at a random point of the ball."""
+    carry: bool = False
+    """From the second epoch on start the attack where the last one on the same image ended, moved
+    along with ε (ATTA), so that few steps do; takes one byte per pixel of the training set."""
+    finish_epochs: int = 0
+    """Let so many epochs at the end take finish_steps steps (of 2.5·ε/steps, nothing carried): few
+    large steps early, more and smaller ones late."""
+    finish_steps: int | None = None
+    """Steps of the training attack in the last finish_epochs."""
+    mode: Literal["eval", "train"] = "eval"
+    """Mode of batch norm and dropout while attacking (the paper's code: train)."""
+    validation_steps: int | None = None
+    """Steps of the attack on the validation part (those of training by default, which flatters where
+    they are few)."""
+
+    def __post_init__(self) -> None:
+        if self.mode not in ("eval", "train"):
+            raise unknown("attack mode", self.mode, ("eval", "train"))
+        if self.loss is not None and self.loss not in LOSSES:
+            raise unknown("loss", self.loss, LOSSES)
+        for field in ("validation_steps", "finish_steps"):
+            value = getattr(self, field)
+            if value is not None and value < 1:
+                raise UserError(f"{field}={value}; allowed is 1 or more")
+        self.pgd.at(1.0)
+        if self.reach is not None and not 0 < self.reach < float("inf"):
+            raise UserError(f"reach={self.reach}; allowed is a positive number, in radii")
+        if self.reach is not None and self.step_size is not None:
+            raise UserError(
+                f"reach={self.reach:g} with step_size={self.step_size:g}, which it would set; leave "
+                "one of them out"
+            )
+        if self.finish_epochs < 0:
+            raise UserError(f"finish_epochs={self.finish_epochs}; allowed is 0 or more")
+        if bool(self.finish_epochs) != (self.finish_steps is not None):
+            raise UserError(
+                f"finish_epochs={self.finish_epochs} with finish_steps={self.finish_steps}; give both, "
+                "or neither (0 and null)"
+            )
+
+    @classmethod
+    def of(cls, attack: "PGD | TrainingAttack") -> "TrainingAttack":
+        """The training attack with the settings of a PGD.
+
+        Raises:
+            UserError: a PGD with restarts, which no training attack has.
+        """
+        if isinstance(attack, TrainingAttack):
+            return attack
+        if attack.restarts > 1:
+            raise UserError(
+                f"restarts={attack.restarts} in a training attack, which has one start; use restarts=1"
+            )
+        return cls(
+            steps=attack.steps,
+            step_size=attack.step_size,
+            direction=attack.direction,
+            random_start=attack.random_start,
+            loss=None if attack.loss == "cross_entropy" else attack.loss,
+        )
+
+    @property
+    def pgd(self) -> PGD:
+        """PGD with these settings, its steps not yet fixed for an ε."""
+        return PGD(
+            steps=10 if self.steps is None and self.step_size is None else self.steps,
+            step_size=self.step_size,
+            direction=self.direction,
+            loss=self.loss or "cross_entropy",
+            random_start=self.random_start,
+            keep="last",
+        )
+
+    def at(self, eps: float, *, finishing: bool = False) -> PGD:
+        """The attack at ε > 0: one step at least.
+
+        Args:
+            finishing: in the last `finish_epochs`.
+        """
+        if finishing:
+            return replace(self.pgd, steps=self.finish_steps, step_size=None)
+        attack = self.pgd.at(eps, at_least_one=True)
+        if self.reach is None:
+            return attack
+        assert attack.steps is not None
+        return replace(attack, step_size=self.reach * eps / attack.steps)
+
+    def validation_at(self, eps: float) -> PGD:
+        """The attack on the validation part at ε > 0: the same in all epochs, on the cross entropy."""
+        attack = replace(self.at(eps), loss="cross_entropy")
+        if self.validation_steps is None:
+            return attack
+        return replace(attack, steps=self.validation_steps, step_size=None)

@@ -1,0 +1,174 @@
+"""Training objectives: the loss that the parameters descend, and the loss that the attack climbs.
+
+Shapes: B examples, K classes; logits [B, K], labels int64 [B], losses [B].
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from typing import Any, ClassVar
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from hardball import names
+from hardball.errors import UserError
+from hardball.losses import cross_entropy, kl
+
+
+@dataclass(frozen=True, kw_only=True)
+class Objective:
+    """min_θ Σ loss(f_θ(x'), y, f_θ(x)), where x' maximises `climbed` inside ball ∩ box.
+
+    To add one, derive a frozen dataclass from this class and write `loss`; its fields become flags.
+    Whatever the objective, training is watched by the adversarial cross entropy: the detectors of
+    collapse and of a sudden increase, and the validation part, know nothing else.
+    """
+
+    needs_clean: ClassVar[bool] = False
+    """`loss` and `climbed` are given the logits of the clean images too, for one more pass each."""
+
+    label_smoothing: float = 0.0
+    """Share of the label's weight that is spread evenly over all classes (cross entropy terms)."""
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.label_smoothing < 1:
+            raise UserError(
+                f"label_smoothing={self.label_smoothing}; allowed is a number in [0, 1)"
+            )
+
+    def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        """What the parameters descend, [B].
+
+        Args:
+            adversarial: logits [B, K] of the adversarial examples.
+            labels: int64 [B].
+            clean: logits [B, K] of the images themselves, if `needs_clean`; else None.
+        """
+        raise TypeError(f"{type(self).__name__} is an objective without a method `loss`; write one")
+
+    def climbed(self, logits: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        """What the training attack climbs, [B]: the cross entropy unless an objective says otherwise.
+
+        Args:
+            logits: [B, K] of the attack's present iterate.
+            labels: int64 [B].
+            clean: logits [B, K] of the images, without gradient, if `needs_clean`; else None.
+        """
+        return cross_entropy(logits, labels)
+
+    def smoothed(self, logits: Tensor, labels: Tensor) -> Tensor:
+        """Cross entropy [B] with the label smoothing of this objective."""
+        if not self.label_smoothing:
+            return cross_entropy(logits, labels)
+        smoothing = self.label_smoothing
+        return F.cross_entropy(logits.float(), labels, reduction="none", label_smoothing=smoothing)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Adversarial(Objective):
+    """Adversarial cross entropy (Madry et al. 2018): ℓ(f(x'), y)."""
+
+    def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        return self.smoothed(adversarial, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class TRADES(Objective):
+    """ℓ(f(x), y) + β·KL(f(x) ‖ f(x')), where x' maximises the KL term (Zhang et al. 2019).
+
+    The attack climbs from a random start: at the image itself the KL term has no gradient.
+    """
+
+    needs_clean: ClassVar[bool] = True
+
+    beta: float = 6.0
+    """Weight β of the robustness term (1/λ in the paper)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weight(self.beta)
+
+    def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        assert clean is not None
+        return self.smoothed(clean, labels) + self.beta * kl(adversarial, clean)
+
+    def climbed(self, logits: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        assert clean is not None
+        return kl(logits, clean)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MART(Objective):
+    """ℓ(f(x'), y) − log(1 − max_{k≠y} p_k(x')) + β·KL(f(x) ‖ f(x'))·(1 − p_y(x)) (Wang et al. 2020).
+
+    The KL term counts most where the clean image is misclassified.
+    """
+
+    needs_clean: ClassVar[bool] = True
+
+    beta: float = 5.0
+    """Weight of the KL term (λ in the paper)."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _check_weight(self.beta)
+
+    def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        assert clean is not None
+        probability = F.softmax(clean, dim=1).gather(1, labels[:, None]).squeeze(1)
+        boosted = self.smoothed(adversarial, labels) - _log_of_the_rest(adversarial, labels)
+        return boosted + self.beta * kl(adversarial, clean) * (1 - probability)
+
+
+def _log_of_the_rest(logits: Tensor, labels: Tensor) -> Tensor:
+    """log(1 − max_{k≠y} p_k) [B], as the sum of all other probabilities: exact where 1 − p is not."""
+    log_p = F.log_softmax(logits.float(), dim=1)
+    wrong = log_p.scatter(1, labels[:, None], -torch.inf).argmax(dim=1, keepdim=True)
+    return log_p.scatter(1, wrong, -torch.inf).logsumexp(dim=1)
+
+
+def _check_weight(beta: float) -> None:
+    if not 0 <= beta < float("inf"):
+        raise UserError(f"beta={beta}; allowed is a finite number, 0 or more")
+
+
+OBJECTIVES: dict[str, type[Objective]] = {
+    "adversarial": Adversarial,
+    "trades": TRADES,
+    "mart": MART,
+}
+"""name → class."""
+
+
+def objective_class(name: str, *, trusted: bool = True) -> type[Objective]:
+    """The class of an objective: a key of `OBJECTIVES`, or "package.module:Class".
+
+    Raises:
+        UserError: no such name, or no subclass of `Objective`.
+        Untrusted: see `names.find`.
+    """
+    found = names.find("objective", name, OBJECTIVES, trusted=trusted)
+    if not (isinstance(found, type) and issubclass(found, Objective)):
+        raise UserError(f"objective {name!r} is no class derived from hardball.Objective; name one")
+    return found
+
+
+def objective_from(spec: Mapping[str, Any], *, trusted: bool = True) -> Objective:
+    """The objective that `objective_spec` describes.
+
+    Raises:
+        UserError: no such objective, or values that it refuses.
+        Untrusted: see `names.find`.
+    """
+    values = {key: value for key, value in spec.items() if key != "name"}
+    name = str(spec.get("name"))
+    maker = objective_class(name, trusted=trusted)
+    found: Objective = names.made("objective", name, maker, **values)
+    return found
+
+
+def objective_spec(objective: Objective) -> dict[str, Any]:
+    """Name and fields: what config.yaml says of an objective."""
+    values = {field.name: getattr(objective, field.name) for field in fields(objective)}
+    return {"name": names.name_of(type(objective), OBJECTIVES), **values}
