@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hardball import PGD, Constant, Dataset, Iterative, Settings, build, fit, load_dataset
+import flat
+from hardball import PGD, Constant, Dataset, Iterative, build, fit, load_dataset
 from hardball.data import split_validation
 from hardball.losses import cross_entropy
 from hardball.threats import ThreatModel
@@ -37,7 +38,7 @@ def test_a_start_lies_in_ball_and_box_whatever_was_carried(
     then = ThreatModel(norm, low + share * (high - low))
     now = ThreatModel(norm, low + later * (high - low))
     carried = Carried(torch.zeros(9, 1, 4, 4))
-    carried.keep(rows, images, then.sample(images, generator), then, Alone())  # type: ignore[arg-type]
+    carried.keep(rows, images, then.sample(images, generator), then, Alone())
     assert bool(now.allows(carried.start(rows, images, now), images).all())
 
 
@@ -49,7 +50,7 @@ def test_what_was_found_is_where_the_next_attack_starts(norm: str, share: float,
     found = threat.sample(images, generator)
     carried = Carried(torch.zeros(9, 1, 4, 4))
     rows = torch.tensor([8, 0, 3, 2, 5])
-    carried.keep(rows, images, found, threat, Alone())  # type: ignore[arg-type]
+    carried.keep(rows, images, found, threat, Alone())
     start = carried.start(rows, images, threat)
     # half a level of rounding; where that left the ball, the projection brings it back
     assert float((start - found).abs().max()) <= 1.01 * min(1.0, threat.eps) / LEVELS
@@ -59,7 +60,7 @@ def test_it_grows_with_eps() -> None:
     images = torch.full((1, 1, 4, 4), 0.5)
     rows, carried = torch.tensor([0]), Carried(images)
     then, now = ThreatModel("linf", 0.1), ThreatModel("linf", 0.4)
-    carried.keep(rows, images, images - 0.1, then, Alone())  # type: ignore[arg-type]
+    carried.keep(rows, images, images - 0.1, then, Alone())
     assert torch.allclose(carried.start(rows, images, now), images - 0.4)
 
 
@@ -71,13 +72,13 @@ def test_the_shares_of_several_processes_add_up_to_what_one_keeps(
     threat = ThreatModel("linf", 0.3)
     found, rows = threat.sample(images, generator), torch.randperm(9, generator=generator)[:size]
     alone = Carried(torch.zeros(9, 1, 4, 4))
-    alone.keep(rows, images, found, threat, Alone())  # type: ignore[arg-type]
+    alone.keep(rows, images, found, threat, Alone())
     parts: list[Tensor] = []
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda part: parts.append(part.clone()))
     for rank in range(3):
         mine = slice(rank, None, 3) if rank < size else slice(0, 1)  # a filler
         other = Carried(torch.zeros(9, 1, 4, 4))
-        other.keep(rows, images[mine], found[mine], threat, Alone(rank, 3))  # type: ignore[arg-type]
+        other.keep(rows, images[mine], found[mine], threat, Alone(rank, 3))
     assert torch.equal(sum(parts, torch.zeros_like(parts[0])), alone.levels[rows])
 
 
@@ -91,7 +92,7 @@ def known(data: Dataset) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(1)
         model = build("digits_cnn", data.shape, data.classes, {"width": 8})
-    settings = Settings(batch_size=64, lr=5e-3, validation=300)
+    settings = flat.settings(batch_size=64, lr=5e-3, validation=300)
     return fit(model, data, curriculum=Constant(0.0, 3), settings=settings).model
 
 
@@ -100,7 +101,7 @@ FROZEN = {"lr": 1e-30, "validation": 1000, "batch_size": 64, "random_start": Fal
 
 def test_one_step_in_each_of_five_epochs_is_one_attack_of_five_steps(train: Dataset) -> None:
     model = known(train)
-    settings = Settings(steps=1, step_size=0.05, carry=True, **FROZEN)  # type: ignore[arg-type]
+    settings = flat.settings(steps=1, step_size=0.05, carry=True, **FROZEN)
     run = fit(model, train, curriculum=Constant(0.15, 5), settings=settings)
     part, _ = split_validation(train, 1000, settings.seed)
     for row in run.history:
@@ -112,7 +113,7 @@ def test_one_step_in_each_of_five_epochs_is_one_attack_of_five_steps(train: Data
 
 
 def test_without_it_every_epoch_starts_anew(train: Dataset) -> None:
-    settings = Settings(steps=1, step_size=0.05, **FROZEN)  # type: ignore[arg-type]
+    settings = flat.settings(steps=1, step_size=0.05, **FROZEN)
     run = fit(known(train), train, curriculum=Constant(0.15, 3), settings=settings)
     losses = [row["adv_loss"] for row in run.history]
     assert losses == [pytest.approx(losses[0], rel=1e-4)] * 3
@@ -122,7 +123,7 @@ def test_without_it_every_epoch_starts_anew(train: Dataset) -> None:
 def test_every_norm_trains_with_it(norm: str, train: Dataset) -> None:
     target = {"linf": 0.2, "l2": 1.5, "l0": 6.0}[norm]
     ramp = Iterative(target, ramp_epochs=3, per="step", start=target / 4)
-    settings = Settings(norm=norm, steps=1, carry=True, batch_size=64, validation=1000)
+    settings = flat.settings(norm=norm, steps=1, carry=True, batch_size=64, validation=1000)
     run = fit(known(train), train, curriculum=ramp, settings=settings)
     assert run.outcome is not None
     assert run.outcome.status == "finished"

@@ -13,6 +13,7 @@ from hardball.cli import main
 from hardball.commands import demo as recipe
 from hardball.data import load_dataset
 from hardball.errors import UserError
+from hardball.presets import merged
 from hardball.report import demo as pages
 from hardball.report.html import Section, page
 from hardball.runs import RunFolder
@@ -20,7 +21,7 @@ from hardball.runs import RunFolder
 SHORT = {
     "standard": {"epochs": 3},
     "direct": {"epochs": 4},
-    "curriculum": {"ramp_epochs": 2, "hold": 1},
+    "curriculum": {"curriculum": {"ramp_epochs": 2, "hold": 1}},
 }
 
 
@@ -28,10 +29,11 @@ SHORT = {
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """The same contestants with fewer epochs, a narrower network and one weaker attack."""
     contestants = tuple(
-        replace(c, job=c.job | SHORT[str(pages.folder_name(c.name))]) for c in recipe.CONTESTANTS
+        replace(c, values=merged(c.values, SHORT[str(pages.folder_name(c.name))]))
+        for c in recipe.CONTESTANTS
     )
     monkeypatch.setattr(recipe, "CONTESTANTS", contestants)
-    monkeypatch.setitem(recipe.NETWORK, "model_args", {"width": 4})
+    monkeypatch.setitem(recipe.COMMON, "model", {"name": "digits_cnn", "args": {"width": 4}})
     monkeypatch.setattr(recipe, "ATTACKS", {"weak": recipe.PGD(steps=3)})
 
 

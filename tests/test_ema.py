@@ -2,7 +2,6 @@
 
 import math
 from contextlib import suppress
-from dataclasses import replace
 
 import pytest
 import torch
@@ -10,7 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hardball import Constant, Dataset, Settings, build, fit, load_dataset
+import flat
+from hardball import Constant, Dataset, build, fit, load_dataset
 from hardball.training.ema import Average
 from hardball.training.update import Update
 
@@ -71,7 +71,7 @@ def test_training_is_the_same_with_it_and_what_is_kept_is_the_average(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     train = load_dataset("digits")
-    settings = Settings(steps=2, batch_size=64, lr=5e-3, validation=1000)
+    settings = flat.settings(steps=2, batch_size=64, lr=5e-3, validation=1000)
     seen: list[torch.Tensor] = []
     apply = Update.apply
 
@@ -88,7 +88,10 @@ def test_training_is_the_same_with_it_and_what_is_kept_is_the_average(
         share = 1 - min(0.8, (1 + update) / (10 + update))
         expected += share * (weight - expected)
     averaged = fit(
-        start(train), train, curriculum=Constant(0.1, 3), settings=replace(settings, average=0.8)
+        start(train),
+        train,
+        curriculum=Constant(0.1, 3),
+        settings=flat.settings(settings, average=0.8),
     )
     found = averaged.model.get_parameter("logits.weight")
     assert torch.allclose(found, expected, atol=1e-6)

@@ -12,12 +12,12 @@ import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
+import flat
 from hardball import (
     Constant,
     Dataset,
     Iterative,
     Run,
-    Settings,
     UserError,
     build,
     evaluate,
@@ -32,7 +32,7 @@ from hardball.seeding import derive
 from hardball.storage import load_weights
 from hardball.threats import LInf
 
-QUICK = Settings(steps=3, batch_size=64, lr=5e-3, validation=300)
+QUICK = flat.settings(steps=3, batch_size=64, lr=5e-3, validation=300)
 
 
 @pytest.fixture(scope="module")
@@ -97,19 +97,19 @@ def test_adversarial_training_beats_standard_training_under_attack(
 
 
 def test_at_eps_0_it_is_plain_training_bit_for_bit(train: Dataset) -> None:
-    settings = replace(QUICK, schedule="cosine")
+    settings = flat.settings(QUICK, schedule="cosine")
     run = fit(small(train), train, curriculum=Constant(0.0, 2), settings=settings)
 
     model = small(train).to(memory_format=torch.channels_last)
     part, _ = split_validation(train, 300, settings.seed)
-    optimizer = torch.optim.Adam(model.parameters(), lr=settings.lr, fused=True)
+    optimizer = torch.optim.Adam(model.parameters(), lr=settings.optimizer.lr, fused=True)
     steps = math.ceil(len(part) / settings.batch_size)
     for epoch in range(2):
         shuffle = torch.Generator().manual_seed(derive(settings.seed, epoch))
         order = torch.randperm(len(part), generator=shuffle)
         for step, rows in enumerate(order.split(settings.batch_size)):
             optimizer.param_groups[0]["lr"] = (
-                settings.lr * (1 + math.cos(math.pi * (epoch + step / steps) / 2)) / 2
+                settings.optimizer.lr * (1 + math.cos(math.pi * (epoch + step / steps) / 2)) / 2
             )
             optimizer.zero_grad()
             images = part.images[rows].contiguous(memory_format=torch.channels_last)
@@ -130,7 +130,9 @@ def test_extending_starts_from_the_weights_given(train: Dataset) -> None:
 def test_the_same_call_gives_the_same_weights_and_another_seed_others(train: Dataset) -> None:
     ramp = Iterative(0.1, ramp_epochs=2, per="step")
     one, again, other = (
-        weights(fit(small(train), train, curriculum=ramp, settings=replace(QUICK, seed=s)).model)
+        weights(
+            fit(small(train), train, curriculum=ramp, settings=flat.settings(QUICK, seed=s)).model
+        )
         for s in (0, 0, 1)
     )
     assert same(one, again)
@@ -152,7 +154,7 @@ def test_the_same_call_gives_the_same_weights_and_another_seed_others(train: Dat
     ids=str,
 )
 def test_every_setting_trains(more: dict[str, object], train: Dataset) -> None:
-    settings = replace(QUICK, **more)  # type: ignore[arg-type]
+    settings = flat.settings(QUICK, **more)  # type: ignore[arg-type]
     run = fit(small(train), train, curriculum=Constant(0.1, 2), settings=settings)
     assert status(run) == FINISHED
     assert all(math.isfinite(value) for row in run.history for value in row.values())
@@ -177,7 +179,7 @@ class Worsening(nn.Module):
 
 
 def test_the_automatic_stop_keeps_the_last_good_weights(train: Dataset, tmp_path: Path) -> None:
-    settings = replace(QUICK, lr=1e-3, validation=1000)  # 7 updates per epoch
+    settings = flat.settings(QUICK, lr=1e-3, validation=1000)  # 7 updates per epoch
     ramp = Iterative(0.1, ramp_epochs=20)
     started = weights(fit(small(train), train, curriculum=Constant(0.05, 12), settings=QUICK).model)
 
@@ -204,7 +206,7 @@ def test_the_automatic_stop_keeps_the_last_good_weights(train: Dataset, tmp_path
 def test_without_permission_to_stop_it_goes_on(train: Dataset) -> None:
     model = Worsening(small(train), updates=7 * 5)
     ramp = Iterative(0.05, ramp_epochs=9, may_stop=False)
-    settings = replace(QUICK, validation=1000, on_collapse="continue")
+    settings = flat.settings(QUICK, validation=1000, on_collapse="continue")
     run = fit(model, train, curriculum=ramp, settings=settings)
     assert len(run.history) == 9
 
@@ -241,7 +243,7 @@ def test_the_run_folder_says_what_was_asked_and_what_came_of_it(
 
 
 def test_the_weights_of_some_epochs_are_kept_on_request(train: Dataset, tmp_path: Path) -> None:
-    settings = replace(QUICK, validation=1000, keep_every=2, average=0.5)
+    settings = flat.settings(QUICK, validation=1000, keep_every=2, average=0.5)
     run = fit(
         small(train), train, curriculum=Constant(0.1, 5), settings=settings, out=tmp_path / "r"
     )
@@ -270,7 +272,7 @@ def test_the_callers_random_state_and_data_are_untouched(train: Dataset) -> None
         return torch.get_rng_state().tolist(), random.getstate(), str(np.random.get_state())  # noqa: NPY002
 
     before, images = states(), train.images.clone()
-    settings = replace(QUICK, augment=True)
+    settings = flat.settings(QUICK, augment=True)
     fit(batch_norm_net(), train, curriculum=Constant(0.1, 1), settings=settings)
     assert states() == before
     assert torch.equal(train.images, images)
@@ -291,10 +293,10 @@ def test_the_validation_part_is_never_trained_on(train: Dataset) -> None:
 
 
 def test_more_validation_steps_find_more_and_change_no_weight(train: Dataset) -> None:
-    weak = replace(QUICK, steps=1, reach=0.5)
+    weak = flat.settings(QUICK, steps=1, reach=0.5)
     runs = [
         fit(small(train), train, curriculum=Constant(0.1, 2), settings=settings)
-        for settings in (weak, replace(weak, validation_steps=20))
+        for settings in (weak, flat.settings(weak, validation_steps=20))
     ]
     assert same(weights(runs[0].model), weights(runs[1].model))
     assert runs[1].history[-1]["val_adv_loss"] > runs[0].history[-1]["val_adv_loss"]
@@ -306,7 +308,7 @@ def test_a_finish_trains_its_epochs_as_if_they_were_steps_of_their_own(train: Da
     part, held = split_validation(train, 300, QUICK.seed)
 
     def weights_after(carry: bool, **more: int) -> tuple[dict[str, torch.Tensor], list[float]]:
-        settings = replace(QUICK, steps=1, carry=carry, **more)
+        settings = flat.settings(QUICK, steps=1, carry=carry, **more)
         run = fit(
             small(train), part, curriculum=Constant(0.1, 3), settings=settings, validation=held
         )
@@ -318,7 +320,7 @@ def test_a_finish_trains_its_epochs_as_if_they_were_steps_of_their_own(train: Da
     assert same(finished, weights_after(True, finish_epochs=2, finish_steps=3)[0])
     assert not same(finished, weights_after(False)[0])
     # a finish as long as the training is training with its steps
-    throughout = replace(QUICK, steps=3, reach=2.5)
+    throughout = flat.settings(QUICK, steps=3, reach=2.5)
     run = fit(small(train), part, curriculum=Constant(0.1, 3), settings=throughout, validation=held)
     assert same(weights(run.model), weights_after(True, finish_epochs=3, finish_steps=3)[0])
 
@@ -340,7 +342,7 @@ class Watching(nn.Module):
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_batch_norm_sees_each_batch_once_in_either_attack_mode(mode: str, train: Dataset) -> None:
     model = Watching(batch_norm_net())
-    settings = replace(QUICK, attack_mode=mode, validation=1000)  # type: ignore[arg-type]
+    settings = flat.settings(QUICK, attack_mode=mode, validation=1000)  # type: ignore[arg-type]
     fit(model, train, curriculum=Constant(0.1, 1), settings=settings)
     counted = model.inner.get_submodule("1").num_batches_tracked
     assert int(counted) == 7  # updates; the attack's 3 passes in each leave no trace
@@ -372,10 +374,10 @@ REFUSED = {
     "no logits": (Flat(64, 1), {}, r"the model returned shape \[2\] for 2 images"),
     "no parameters": (nn.Flatten(), {}, "nothing to train"),
     "a tuple": (Pair(64, 10), {}, "the model returned tuple"),
-    "validation": (None, {"settings": Settings(validation=1437)}, "validation=1437 of 1437"),
+    "validation": (None, {"settings": flat.settings(validation=1437)}, "validation=1437 of 1437"),
     "eps": (None, {"curriculum": Constant(1.2)}, r"eps=1\.2 for linf"),
-    "accelerator": (None, {"settings": Settings(accelerator="abacus")}, "accelerator=abacus"),
-    "strategy": (None, {"settings": Settings(strategy="hope")}, "strategy=hope"),
+    "accelerator": (None, {"settings": flat.settings(accelerator="abacus")}, "accelerator=abacus"),
+    "strategy": (None, {"settings": flat.settings(strategy="hope")}, "strategy=hope"),
 }
 
 

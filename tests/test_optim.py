@@ -8,8 +8,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hardball import PGD, Settings, UserError
-from hardball.training.optim import OPTIMIZERS, SCHEDULES, make_optimizer
+import flat
+from hardball import PGD, UserError
+from hardball.training.attack import TrainingAttack
+from hardball.training.optim import OPTIMIZERS, SCHEDULES, Optimizer
 
 AT = {
     # progress → factor
@@ -46,7 +48,7 @@ def updated(name: str, **more: float) -> tuple[float, float]:
     """A trained and a frozen weight of 1 after one update with gradient 2."""
     model = nn.ParameterList([torch.ones(()), torch.ones(())])
     model[1].requires_grad_(False)
-    optimizer = make_optimizer(model, name, **{"lr": 0.1, "momentum": 0, "weight_decay": 0, **more})
+    optimizer = Optimizer(**{"name": name, "lr": 0.1, "momentum": 0, **more}).of(model)
     (2 * model[0]).backward()
     optimizer.step()
     return float(model[0].detach()), float(model[1])
@@ -69,19 +71,23 @@ def test_an_update_by_hand_and_frozen_parameters_stay(
 
 def test_every_schedule_and_optimiser_is_a_setting() -> None:
     for name in SCHEDULES:
-        assert Settings(schedule=name).schedule == name
+        assert Optimizer(schedule=name).schedule == name
     for name in OPTIMIZERS:
-        assert Settings(optimizer=name).optimizer == name
-    assert math.isclose(Settings().lr, 1e-3)
+        assert Optimizer(name=name).name == name
+    assert math.isclose(Optimizer().lr, 1e-3)
 
 
 @pytest.mark.parametrize(
     ("setting", "value", "message"),
     [
         ("schedule", "x", "unknown schedule 'x'; there are: constant, cosine, linear-tail, steps"),
-        ("optimizer", "adm", "unknown optimizer 'adm'; there are: adam, adamw, sgd"),
+        (
+            "optimizer",
+            "adm",
+            "unknown optimizer 'adm'; did you mean 'adam'? there are: adam, adamw, sgd",
+        ),
         ("precision", "16", "unknown precision '16'; there are: 32-true, bf16-mixed"),
-        ("attack_mode", "x", "unknown attack_mode 'x'; there are: eval, train"),
+        ("attack_mode", "x", "unknown attack mode 'x'; there are: eval, train"),
         ("on_collapse", "x", "unknown on_collapse 'x'; there are: continue, stop"),
         ("norm", "l1", "unknown norm to train with 'l1'; there are: l0, l2, linf"),
         ("direction", "x", "unknown direction 'x'"),
@@ -115,48 +121,48 @@ def test_bad_settings_are_named_with_what_is_allowed(
     setting: str, value: object, message: str
 ) -> None:
     with pytest.raises(UserError) as caught:
-        Settings(**{setting: value})  # type: ignore[arg-type]
+        flat.settings(**{setting: value})
     assert message in str(caught.value)
 
 
 def test_reach_is_what_the_steps_add_up_to() -> None:
     for eps in (0.01, 0.2, 0.42):
-        attack = Settings(steps=3, reach=1.5).attack_at(eps)
+        attack = TrainingAttack(steps=3, reach=1.5).at(eps)
         assert attack.steps == 3
         assert attack.steps * (attack.step_size or 0) == pytest.approx(1.5 * eps)
-    assert Settings(steps=3).attack_at(0.2) == Settings(steps=3).attack.at(0.2)
+    assert TrainingAttack(steps=3).at(0.2) == TrainingAttack(steps=3).pgd.at(0.2)
     with pytest.raises(UserError, match=r"reach=2 with step_size=0\.1, which it would set"):
-        Settings(reach=2, step_size=0.1)
+        TrainingAttack(reach=2, step_size=0.1)
 
 
 def test_the_last_epochs_take_more_and_smaller_steps() -> None:
-    settings = Settings(steps=2, reach=1.5, finish_epochs=3, finish_steps=8)
-    early, late = settings.attack_at(0.4), settings.attack_at(0.4, finishing=True)
+    attack = TrainingAttack(steps=2, reach=1.5, finish_epochs=3, finish_steps=8)
+    early, late = attack.at(0.4), attack.at(0.4, finishing=True)
     assert (early.steps, early.step_size) == (2, pytest.approx(0.3))
     assert late == PGD(steps=8, keep="last")  # steps of 2.5·ε/8
 
 
 def test_the_validation_part_is_attacked_as_asked() -> None:
-    assert Settings(steps=2, reach=1.5).validation_attack_at(0.3).steps == 2
-    found = Settings(steps=2, reach=1.5, validation_steps=20).validation_attack_at(0.3)
+    assert TrainingAttack(steps=2, reach=1.5).validation_at(0.3).steps == 2
+    found = TrainingAttack(steps=2, reach=1.5, validation_steps=20).validation_at(0.3)
     assert (found.steps, found.step_size) == (20, None)
-    assert Settings(step_size=0.1, validation_steps=20).validation_attack_at(0.3).step_size is None
+    assert TrainingAttack(step_size=0.1, validation_steps=20).validation_at(0.3).step_size is None
 
 
 def test_carrying_perturbations_of_images_that_move_is_refused() -> None:
     with pytest.raises(UserError, match=r"carry with augment: an image moves .* leave one of them"):
-        Settings(carry=True, augment=True)
+        flat.settings(carry=True, augment=True)
 
 
 @pytest.mark.parametrize(
     ("settings", "eps", "message"),
     [
-        (Settings(), 1.5, r"eps=1\.5 for linf"),
-        (Settings(step_size=0.5), 0.1, r"leaves no step .* use step_size ≤ 0\.25"),
+        (flat.settings(), 1.5, r"eps=1\.5 for linf"),
+        (flat.settings(step_size=0.5), 0.1, r"leaves no step .* use step_size ≤ 0\.25"),
     ],
 )
 def test_a_target_without_a_step_or_outside_the_box_is_refused(
-    settings: Settings, eps: float, message: str
+    settings, eps: float, message: str
 ) -> None:
     with pytest.raises(UserError, match=message):
         settings.check_target(eps)
@@ -165,7 +171,7 @@ def test_a_target_without_a_step_or_outside_the_box_is_refused(
 @given(st.integers(1, 100))
 def test_the_rounding_of_the_papers_step_rule_loses_no_step(hundredths: int) -> None:
     # int(2.5·ε/0.01) is one short at ε = 0.18 and 0.36
-    attack = Settings(step_size=0.01).attack.at(hundredths / 100)
+    attack = TrainingAttack(step_size=0.01).pgd.at(hundredths / 100)
     assert attack.steps in (math.floor(2.5 * hundredths), math.ceil(2.5 * hundredths))
-    assert Settings(step_size=0.01).attack.at(0.18).steps == 45
-    assert Settings(step_size=0.01).attack.at(0.36).steps == 90
+    assert TrainingAttack(step_size=0.01).pgd.at(0.18).steps == 45
+    assert TrainingAttack(step_size=0.01).pgd.at(0.36).steps == 90

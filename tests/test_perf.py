@@ -14,12 +14,12 @@ from hypothesis import strategies as st
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+import flat
 from hardball import (
     PGD,
     Constant,
     Dataset,
     LInf,
-    Settings,
     ThreatModel,
     UserError,
     build,
@@ -228,7 +228,7 @@ def test_a_network_that_views_its_activations_is_trained_and_evaluated(channels)
         model,
         data,
         curriculum=Constant(0.05, 1),
-        settings=Settings(steps=2, batch_size=16, validation=8, carry=True, average=0.5),
+        settings=flat.settings(steps=2, batch_size=16, validation=8, carry=True, average=0.5),
     )
     # every family of attacks: their iterates and gradients come in the layouts they come in
     attacks = {**protocols.strong, **protocols.autoattack}
@@ -329,7 +329,7 @@ def test_training_with_a_captured_attack_ends_with_the_same_weights(digits):
             model,
             digits,
             curriculum=Constant(0.1, epochs=1),
-            settings=Settings(steps=2, accelerator="cpu", **settings),
+            settings=flat.settings(steps=2, accelerator="cpu", **settings),
         )
         return model.state_dict()
 
@@ -355,7 +355,7 @@ def test_tf32_is_asked_for_during_training_only(digits):
         Looking(),
         digits.rows(slice(0, 200)),
         curriculum=Constant(0.1, epochs=1),
-        settings=Settings(steps=1, accelerator="cpu", precision="tf32"),
+        settings=flat.settings(steps=1, accelerator="cpu", precision="tf32"),
     )
     assert "high" in seen
     assert torch.get_float32_matmul_precision() == before

@@ -9,6 +9,23 @@ from hardball import UserError, build
 from hardball.cli.main import main
 from hardball.presets import PRESETS, preset
 
+SHORT = {
+    "data": "data.name", "model": "model.name", "model_args": "model.args", "optimizer": "optimizer.name",
+    "attack_mode": "attack.mode",
+} | {
+    name: f"{group}.{name}"
+    for group, names in {
+        "attack": (
+            "steps", "step_size", "reach", "carry", "finish_epochs", "finish_steps",
+            "validation_steps",
+        ),
+        "optimizer": ("lr", "momentum", "weight_decay", "schedule", "average"),
+        "curriculum": ("increment", "ramp_epochs", "hold", "per", "beyond"),
+    }.items()
+    for name in names
+}  # fmt: skip
+"""Short name → key of the nested values."""
+
 MNIST = {"data": "mnist", "model": "mnist_cnn", "optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 FAST = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 2, "carry": True}
 FAST |= {"finish_epochs": 3, "finish_steps": 8}
@@ -57,7 +74,14 @@ def settings(words: list[str], capsys: pytest.CaptureFixture[str]) -> dict[str, 
     with pytest.raises(SystemExit) as ended:
         main([*words, "--print_config"])
     assert ended.value.code == 0
-    found: dict[str, object] = yaml.safe_load(capsys.readouterr().out)
+    nested: dict[str, object] = yaml.safe_load(capsys.readouterr().out)
+    found = dict(nested)
+    for short, key in SHORT.items():
+        group, _, leaf = key.partition(".")
+        inner = nested[group]
+        assert isinstance(inner, dict)
+        if leaf in inner:
+            found[short] = inner[leaf]
     return found
 
 

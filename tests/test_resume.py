@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 import torch
 
+import flat
 from commands import TINY, Signal, run, start
-from hardball import Constant, Settings, UserError, fit
+from hardball import Constant, UserError, fit
 from hardball.data import Dataset
 from hardball.runs import RunFolder
 from hardball.training import checkpoint
@@ -200,9 +201,9 @@ class Hostile:
 @pytest.mark.parametrize("save", [torch.save, lambda x, f: f.write_bytes(pickle.dumps(x))])
 def test_a_hostile_resume_point_runs_no_code(tmp_path: Path, save: object) -> None:
     mark, point = tmp_path / "mark", tmp_path / "epoch00001-step0000000.pt"
-    save({"identity": Hostile(mark)}, point)  # type: ignore[operator]
+    save({"fingerprint": Hostile(mark)}, point)  # type: ignore[operator]
     with pytest.raises(UserError, match="no whole resume point"):
-        checkpoint.load(tmp_path, "identity")
+        checkpoint.load(tmp_path, "fingerprint")
     assert not mark.exists()
 
 
@@ -240,7 +241,7 @@ def test_resume_from_python_with_other_arguments_names_the_difference(
     tmp_path: Path, digits: Dataset
 ) -> None:
     def again(**more: object) -> None:
-        settings = Settings(steps=1, lr=0.01) if not more else Settings(steps=1, **more)  # type: ignore[arg-type]
+        settings = flat.settings(steps=1, **(more or {"lr": 0.01}))
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
         fit(
             model,
@@ -252,7 +253,7 @@ def test_resume_from_python_with_other_arguments_names_the_difference(
         )
 
     again()
-    with pytest.raises(UserError, match=r"is another run: settings\.lr is 0\.01 there and 0\.001"):
+    with pytest.raises(UserError, match=r"is another run: optimizer\.lr is 0\.01 there and 0\.001"):
         again(lr=0.001)
 
 

@@ -12,12 +12,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
-from hardball import Constant, Dataset, Iterative, Run, Settings, build, fit, load_dataset
+import flat
+from hardball import Constant, Dataset, Iterative, Run, build, fit, load_dataset
 from hardball.runs import COLLAPSED, FINISHED, NON_FINITE
 from hardball.training import stopping
 from hardball.training.messages import non_finite_message
 
-QUICK = Settings(steps=3, batch_size=32, lr=5e-3, validation=300)
+QUICK = flat.settings(steps=3, batch_size=32, lr=5e-3, validation=300)
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def stretched(data: Dataset) -> Dataset:
 
 
 def direct(train: Dataset, **more: object) -> Run:
-    settings = replace(QUICK, **more)  # type: ignore[arg-type]
+    settings = flat.settings(QUICK, **more)  # type: ignore[arg-type]
     data = stretched(train)
     return fit(small(data), data, curriculum=Constant(0.45, 8), settings=settings)
 
@@ -125,7 +126,7 @@ def test_healthy_training_is_no_collapse(train: Dataset) -> None:
 
 def test_predicting_one_class_of_imbalanced_data_is_no_collapse(train: Dataset) -> None:
     data = imbalanced(train)
-    settings = replace(QUICK, validation=100)
+    settings = flat.settings(QUICK, validation=100)
     run = fit(small(data), data, curriculum=Constant(0.05, 6), settings=settings)
     assert run.outcome is not None
     assert run.outcome.status == FINISHED
@@ -223,13 +224,13 @@ class Breaks(nn.Module):
 def test_a_non_finite_loss_stops_before_the_update(
     value: float, train: Dataset, tmp_path: Path
 ) -> None:
-    settings = replace(QUICK, validation=1000)  # 14 updates per epoch
+    settings = flat.settings(QUICK, validation=1000)  # 14 updates per epoch
     eight = fit(small(train), train, curriculum=Constant(0.02, 8), settings=settings)
     broken = Breaks(small(train), at=8 * 14 + 5, value=value)
     run = fit(broken, train, curriculum=Constant(0.02, 9), settings=settings, out=tmp_path / "r")
     assert run.outcome is not None
     assert (run.outcome.status, run.outcome.epochs) == (NON_FINITE, 8)
-    for part in ("ε=0.02", "epoch 9", "before the update", "--lr, e.g. 0.001"):
+    for part in ("ε=0.02", "epoch 9", "before the update", "smaller learning rate, e.g. lr=0.001"):
         assert part in run.outcome.message
     kept, expected = broken.inner.state_dict(), eight.model.state_dict()
     assert all(torch.equal(kept[name], expected[name]) for name in expected)
@@ -245,5 +246,5 @@ def test_a_non_finite_loss_in_the_first_epoch_leaves_finite_weights(train: Datas
 
 @given(st.floats(1e-6, 10))
 def test_the_learning_rate_to_try_is_smaller(lr: float) -> None:
-    tried = float(non_finite_message(0.1, 1, lr).rpartition(" ")[2])
+    tried = float(non_finite_message(0.1, 1, lr).rpartition("=")[2])
     assert lr / 35 < tried < lr / 3

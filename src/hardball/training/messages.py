@@ -11,7 +11,7 @@ def collapse_message(
     """Collapse: why, and the command to try instead."""
     if curriculum.may_stop:
         cure = (
-            "use a smaller `increment`, or extend from the last good weights: "
+            "use a smaller increment, or extend from the last good weights: "
             "hardball extend RUN --eps E"
         )
     else:
@@ -38,5 +38,5 @@ def non_finite_message(eps: float, epoch: int, lr: float) -> str:
     smaller = 10 ** math.floor(math.log10(lr) - 0.5)
     return (
         f"non-finite loss or gradient at ε={eps:g} in epoch {epoch}; stopped before the update, "
-        f"the last good weights are kept; try a smaller learning rate, e.g. `lr={smaller:g}`"
+        f"the last good weights are kept; try a smaller learning rate, e.g. lr={smaller:g}"
     )
