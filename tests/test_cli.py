@@ -90,7 +90,7 @@ def test_a_flag_overrides_the_file_and_dashes_are_underscores(hardball: Hardball
     for flag in ("--batch-size", "--batch_size"):
         words = ("train", "--config", "c.yaml", flag, 9, "--print_config")
         found = yaml.safe_load(hardball(*words)[1])
-        assert (found["eps"], found["batch_size"], found["lr"]) == (0.2, 9, 0.5)
+        assert (found["eps"], found["batch_size"], found["optimizer"]["lr"]) == (0.2, 9, 0.5)
 
 
 # --- a session from training to evaluation
@@ -106,7 +106,7 @@ def test_train_extend_and_evaluate(hardball: Hardball) -> None:
     assert "finished: runs/at-0.1-to-0.2-seed0" in out
     config = yaml.safe_load(Path("runs/at-0.1-to-0.2-seed0/config.yaml").read_text())
     assert config["origin"]["path"] == "at-0.1"
-    assert config["settings"]["batch_size"] == 64  # taken over from the origin
+    assert config["batch_size"] == 64  # taken over from the origin
     code, out, err = hardball("evaluate", "at-0.1", "--eps", 0.05, "--attacks", "fgsm", "--n", 50)
     assert (code, err) == (0, "")
     assert "n=50" in out
@@ -136,17 +136,17 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         ("train", "--eps", 0.1, "--step-size", 0.5),
         "eps=0.1 with step_size=0.5 leaves no step",
     ),
-    "data": ((*RUN, "--data", "mnis"), "unknown data set 'mnis'; there are: cifar10, digits"),
+    "data": ((*RUN, "--data", "mnis"), "unknown data set 'mnis'; did you mean 'mnist'? there are: "),
     "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
     "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
     "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change model_args"),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
-    "curriculum": ((*RUN, "--curriculum", "slow"), "curriculum=slow; allowed is constant, iter"),
+    "curriculum": ((*RUN, "--curriculum", "slow"), "unknown curriculum 'slow'; there are: constant, iterative"),
     "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
     "preset": ((*RUN, "--preset", "x"), "unknown preset 'x'; there are: cifar10-paper"),
-    "no preset": ((*RUN, "--pres", "mnist-paper"), "unrecognized arguments: --pres"),
-    "flag": ((*RUN, "--epz", 1), "unrecognized arguments: --epz 1"),
+    "no preset": ((*RUN, "--pres", "mnist-paper"), "unknown flag --pres; did you mean --preset?"),
+    "flag": ((*RUN, "--epz", 1), "unknown flag --epz; did you mean --eps?"),
     "stray word": ((*RUN, "stray"), "unrecognized arguments: stray"),
     "devices": ((*RUN, "--devices", 0), "devices=0; allowed is 1 or more"),
     "gpus": ((*RUN, "--devices", 99, "--accelerator", "cuda"), "accelerator=cuda, devices=99"),

@@ -181,7 +181,8 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     allowed = {"resume", "trust_model_code", *(f"machine.{name}" for name in movable)}
     other = sorted(set(given) - allowed)
     if other:
-        shown = next((flag for flag, key in short.items() if key == other[0]), other[0])
+        forms = [flag for flag, key in short.items() if key == other[0]]
+        shown = min(forms, key=len, default=other[0])
         raise UserError(
             f"--{shown.replace('_', '-')} beside --resume; a resumed run keeps its own settings, only "
             f"{', '.join(movable)} may differ: leave it out, or start a new run"
