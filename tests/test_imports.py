@@ -1,5 +1,5 @@
 """Imports point one way, between the units of hardball and inside them. The levels are in
-docs/imports.py, which also draws them."""
+tools/imports.py; tools/architecture.py draws them."""
 
 import re
 from pathlib import Path
@@ -165,12 +165,15 @@ def test_an_import_through_the_own_package_is_found(tmp_path: Path, text: str) -
     assert [start for start, _ in through_own_init(graph)] == ["house.cellar.rack"]
 
 
-def test_the_picture_is_drawn_from_the_imports_as_they_are() -> None:
-    """If this fails: python docs/architecture.py --write"""
+def test_the_design_page_shows_the_house_as_it_is() -> None:
+    """If this fails: python tools/architecture.py --write"""
+    text = architecture.PAGE.read_text()
     assert architecture.PICTURE.read_text() == architecture.picture()
-    assert f"({architecture.PICTURE.name})" in Path(architecture.__file__).with_name(
-        "design.md"
-    ).read_text(encoding="utf-8")
+    assert f"({architecture.PICTURE.name})" in text
+    assert architecture.page(text) == text
+    assert all(
+        f"| `{unit}` |" in architecture.contents() for unit in ("attacks/", "cli/", "losses")
+    )
 
 
 @pytest.mark.parametrize("package", [None, *(name.removeprefix("hardball.") for name in PACKAGES)])

@@ -1,55 +1,17 @@
-"""Draws the house from its imports.
+"""A graph drawn by layers, as SVG: boxes in rows, arrows downwards, none of them through a box."""
 
-    python docs/architecture.py                       the units of hardball, as SVG
-    python docs/architecture.py --package training    the inside of one package
-    python docs/architecture.py --write               remakes docs/architecture.svg
-
-A row is a level, arrows run downwards, and an arrow that follows from others is left out
-(A → C, where A → B → C).
-"""
-
-import argparse
-import itertools
-import sys
-from collections.abc import Sequence
 from html import escape
-from pathlib import Path
+from itertools import pairwise
 
 import networkx as nx
-from imports import LEVELS, SOURCE, Graph, module_graph, parts_graph
 
-PICTURE = Path(__file__).with_name("architecture.svg")
+Graph = nx.DiGraph  # of names
 
 Slot = tuple[str, str] | str
-"""A box, by its name; or the place where an arrow (start, end) passes a row."""
+"""A box, by its name; or (row, end): where the arrows to the box `end` pass a row."""
 
 BOX, ROW, GAP, LANE, MARGIN = 26, 66, 16, 12, 20  # pixels
 SWEEPS = 40
-
-
-def levels_of(parts: "Graph[str]", levels: Sequence[set[str]] | None) -> list[list[str]]:
-    """Rows from the top: the levels given; else each part right below what imports it."""
-    if levels is None:
-        return [sorted(row) for row in nx.topological_generations(parts)]
-    return [sorted(level & set(parts)) for level in reversed(levels)]
-
-
-def picture(source: Path = SOURCE, package: str | None = None) -> str:
-    """SVG of the units of hardball, or of one package's inside ("evaluation.checks").
-
-    Raises:
-        ValueError: no such package, or arrows in a circle.
-    """
-    name = source.name if package is None else f"{source.name}.{package}"
-    parts = parts_graph(module_graph(source), name)
-    if not parts:
-        raise ValueError(f"{name} is no package of {source}")
-    if not nx.is_directed_acyclic_graph(parts):
-        raise ValueError(f"arrows in a circle: {nx.find_cycle(parts)}")
-    rows = levels_of(parts, LEVELS if package is None else None)
-    folders = source if package is None else source.joinpath(*package.split("."))
-    packages = {part for part in parts if (folders / part).is_dir()}
-    return draw(nx.transitive_reduction(parts), [row for row in rows if row], packages)
 
 
 def draw(graph: "Graph[str]", boxes: list[list[str]], packages: set[str]) -> str:
@@ -164,7 +126,7 @@ def _places(rows: list[list[Slot]], links: list[tuple[Slot, Slot]]) -> dict[Slot
 def _apart(row: list[Slot], wanted: list[float]) -> list[float]:
     """The places nearest to those wanted (least squares) at which a row's slots do not overlap."""
     offsets = [0.0]
-    for a, b in itertools.pairwise(row):
+    for a, b in pairwise(row):
         offsets.append(offsets[-1] + (_width(a) + _width(b)) / 2 + GAP)
     blocks: list[tuple[float, int]] = []  # mean, count: pool neighbours that would overlap
     for want, offset in zip(wanted, offsets, strict=True):
@@ -193,7 +155,7 @@ def _line(
     while way[-1] != end:
         way.append(next(b for a, b in links if a == way[-1] and (b == end or b[1:] == (end,))))
     path = f"M{x[start]:.1f} {top[start] + BOX}"
-    for a, b in itertools.pairwise(way):
+    for a, b in pairwise(way):
         low, high = top[a] + BOX, top[b]
         middle = (low + high) / 2
         path += f"C{x[a]:.1f} {middle:.1f} {x[b]:.1f} {middle:.1f} {x[b]:.1f} {high}"
@@ -213,23 +175,3 @@ def _box(name: str, x: float, top: int, package: bool) -> str:
         f'fill="{fill}" stroke="{edge}"/>'
         f'<text x="{x:.1f}" y="{top + 17.5}" text-anchor="middle">{escape(name)}</text>'
     )
-
-
-def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--package", help='of which to draw the inside, such as "training"')
-    parser.add_argument("--write", action="store_true", help=f"write {PICTURE.name}")
-    arguments = parser.parse_args()
-    if arguments.write and arguments.package:
-        parser.error(f"{PICTURE.name} shows the whole house; give --write or --package")
-    drawn = picture(package=arguments.package)
-    if arguments.write:
-        PICTURE.write_text(drawn)
-    else:
-        sys.stdout.write(drawn)
-
-
-if __name__ == "__main__":
-    main()
