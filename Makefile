@@ -17,7 +17,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell src tests docs README.md
+	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md
 
 # remade when the dependencies change
 # torchattacks is compared with in the tests; it pins a `requests` of 2020, which it never imports,
