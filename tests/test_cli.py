@@ -159,7 +159,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),
     "config binary": ((*RUN, "--config", "w.bin"), "cannot read --config w.bin"),
     "config a list": ((*RUN, "--config", "list.yaml"), "list.yaml is no YAML mapping"),
-    "config unknown": ((*RUN, "--config", "unknown.yaml"), "'epz' is not accepted"),
+    "config unknown": ((*RUN, "--config", "unknown.yaml"), "unknown flag --epz; did you mean --eps?"),
     "out a file": ((*RUN, "--out", "w.bin"), "--out w.bin is a file; choose a folder"),
     "out below a file": ((*RUN, "--out", "w.bin/r"), "cannot write w.bin/r/config.yaml"),
     "out a run": ((*RUN, "--out", "r"), "r already holds a run; continue it with --resume r"),

@@ -148,10 +148,11 @@ class Parser(ArgumentParser):
         return words
 
     def _full_file(self, path: Path, short: Mapping[str, str]) -> str:
+        groups = {a.dest.partition(".")[0] for a in self._actions if "." in a.dest}
         content: dict[str, Any] = {}
         for key, value in yaml_file(path).items():
-            group = isinstance(value, Mapping) and key not in {a.dest for a in self._actions}
-            content = put(content, key if group else short.get(key, key), value)
+            whole = key in groups and isinstance(value, Mapping)
+            put(content, key if whole else short.get(key, key), value)
         return yaml.safe_dump(content, allow_unicode=True)
 
     def error(self, message: str, ex: Exception | None = None) -> Never:
@@ -174,7 +175,7 @@ class Parser(ArgumentParser):
                 shown_as.get(name, "RUN") for name in missing[1].split(", ")
             )
         unknown = re.search(
-            r"[Uu]nrecognized arguments: (--[^\s=]+)|Key '([^']+)' is not expected", line
+            r"[Uu]nrecognized arguments: (--[^\s=]+)|(?:Key|Option) '([^']+)' is not", line
         )
         if unknown:
             return self._unknown(str(unknown[1] or unknown[2]).removeprefix("--"))
@@ -187,7 +188,7 @@ class Parser(ArgumentParser):
         return f"unknown flag --{name.replace('_', '-')}{hint}"
 
 
-def put(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
+def put(values: dict[str, Any], key: str, value: Any) -> None:
     """Set the value of a key with dots; mappings on the way are merged."""
     group, dot, leaf = key.partition(".")
     if dot:
@@ -198,7 +199,6 @@ def put(values: dict[str, Any], key: str, value: Any) -> dict[str, Any]:
             put(values[key], name, part)
     else:
         values[key] = dict(value) if isinstance(value, Mapping) else value
-    return values
 
 
 def flattened(values: Mapping[str, Any], keys: Sequence[str]) -> dict[str, Any]:
