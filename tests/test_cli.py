@@ -136,7 +136,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         ("train", "--eps", 0.1, "--step-size", 0.5),
         "eps=0.1 with step_size=0.5 leaves no step",
     ),
-    "data": ((*RUN, "--data", "mnis"), "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, digits"),
+    "data": (
+        (*RUN, "--data", "mnis"),
+        "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, digits",
+    ),
     "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
     "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),

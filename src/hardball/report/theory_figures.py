@@ -37,7 +37,7 @@ def forced_error_curve(found: Mapping[str, Any]) -> "Figure":
     """The least forced error over ε, as bounds where it is not solved.
 
     Args:
-        found: `data`, `part`, `norm`, `closest_pair.distance`, and a `curve` of `eps` and `error`.
+        found: `data`, `split`, `norm`, `closest_pair.distance`, and a `curve` of `eps` and `error`.
     """
     figure = _figure(5, 3.2)
     axes = figure.add_subplot()
@@ -51,7 +51,7 @@ def forced_error_curve(found: Mapping[str, Any]) -> "Figure":
     axes.set(
         xlabel=_UNITS[found["norm"]],
         ylabel="robust error, at least",
-        title=f"{found['data']}, {found['part']}",
+        title=f"{found['data']}, {found['split']}",
     )
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8)
