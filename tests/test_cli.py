@@ -143,7 +143,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
     "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
-    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change model_args"),
+    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change --model-args"),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
     "curriculum": ((*RUN, "--curriculum", "slow"), "curriculum=slow; allowed is constant, iter"),
     "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
