@@ -121,7 +121,7 @@ def test_train_extend_and_evaluate(hardball: Hardball) -> None:
 # --- mistakes
 
 BAD: dict[str, tuple[tuple[object, ...], str]] = {
-    "command": (("trian",), "unknown command 'trian'; there are: "),
+    "command": (("trian",), "unknown command 'trian'; did you mean 'train'? there are: "),
     "no eps": (("train",), "missing --eps"),
     "eps without value": (("train", "--eps"), "--eps: expected one argument"),
     "eps as text": ((*RUN, "--eps", "big"), "eps=big; allowed is a finite number"),
@@ -136,13 +136,19 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         ("train", "--eps", 0.1, "--step-size", 0.5),
         "eps=0.1 with step_size=0.5 leaves no step",
     ),
-    "data": ((*RUN, "--data", "mnis"), "unknown data set 'mnis'; did you mean 'mnist'? there are: "),
+    "data": (
+        (*RUN, "--data", "mnis"),
+        "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, digits",
+    ),
     "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
     "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
-    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change model_args"),
+    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change --model-args"),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
-    "curriculum": ((*RUN, "--curriculum", "slow"), "unknown curriculum 'slow'; there are: constant, iterative"),
+    "curriculum": (
+        (*RUN, "--curriculum", "slow"),
+        "unknown curriculum 'slow'; there are: constant, iterative",
+    ),
     "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
     "preset": ((*RUN, "--preset", "x"), "unknown preset 'x'; there are: cifar10-paper"),
     "no preset": ((*RUN, "--pres", "mnist-paper"), "unknown flag --pres; did you mean --preset?"),
@@ -159,7 +165,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),
     "config binary": ((*RUN, "--config", "w.bin"), "cannot read --config w.bin"),
     "config a list": ((*RUN, "--config", "list.yaml"), "list.yaml is no YAML mapping"),
-    "config unknown": ((*RUN, "--config", "unknown.yaml"), "unknown flag --epz; did you mean --eps?"),
+    "config unknown": (
+        (*RUN, "--config", "unknown.yaml"),
+        "unknown flag --epz; did you mean --eps?",
+    ),
     "out a file": ((*RUN, "--out", "w.bin"), "--out w.bin is a file; choose a folder"),
     "out below a file": ((*RUN, "--out", "w.bin/r"), "cannot write w.bin/r/config.yaml"),
     "out a run": ((*RUN, "--out", "r"), "r already holds a run; continue it with --resume r"),

@@ -109,7 +109,7 @@ def cifar_resnet(
         raise unknown("ResNet depth", depth, makers)
     if len(mean) != shape[0]:
         raise UserError(
-            f"mean and std of {len(mean)} channels for images of {shape[0]}; pass model_args mean and std"
+            f"mean and std of {len(mean)} channels for images of {shape[0]}; pass both in `model_args`"
         )
     net = makers[depth](weights=None, num_classes=classes)
     net.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
 
 from hardball.errors import UserError
 from hardball.theory.arguments import Array, advantage, as_array, exact, flips, positive_int, radius
@@ -100,6 +99,8 @@ class Bernoulli:
 
 def log_distribution(k: int, p: float) -> Floats:
     """log P(Bin(k, p) ≤ m) for m = 0 … k. [k+1]"""
+    from scipy.special import gammaln, xlogy
+
     m = np.arange(k + 1)
     choose = gammaln(k + 1) - gammaln(m + 1) - gammaln(k - m + 1)
     return np.minimum(np.logaddexp.accumulate(choose + xlogy(m, p) + xlogy(k - m, 1 - p)), 0.0)

@@ -16,8 +16,8 @@ k vertices, d features.
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +25,9 @@ from hardball.errors import UserError, unknown
 from hardball.theory.arguments import radius
 from hardball.theory.finite import DOMAINS, FiniteDistribution, Floats, check_p
 from hardball.theory.vertex_cover import Indices, integer_cover
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def graph_distribution(
@@ -104,6 +107,8 @@ def distance_3_independent_set(graph: "nx.Graph[object]", *, seconds: float = 60
 
 
 def _adjacency(graph: "nx.Graph[object]") -> NDArray[np.bool_]:
+    import networkx as nx
+
     loops = nx.number_of_selfloops(graph)
     if loops:
         raise UserError(f"the graph has {loops} loops; remove them (nx.selfloop_edges)")

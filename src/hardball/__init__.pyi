@@ -1,0 +1,36 @@
+# The public names and where they come from: the one list, which type checkers read and which
+# __init__.py follows.
+from ._version import __version__ as __version__
+from .attacks import PGD as PGD
+from .attacks import ARTAttack as ARTAttack
+from .attacks import Attack as Attack
+from .attacks import AttackResult as AttackResult
+from .attacks import AutoAttackPart as AutoAttackPart
+from .attacks import BruteForce as BruteForce
+from .attacks import Distortion as Distortion
+from .attacks import Targeted as Targeted
+from .attacks import Transfer as Transfer
+from .attacks import fgsm as fgsm
+from .attacks import minimum_distortion as minimum_distortion
+from .data import Dataset as Dataset
+from .data import load_dataset as load_dataset
+from .errors import UserError as UserError
+from .evaluation import Evaluation as Evaluation
+from .evaluation import Journal as Journal
+from .evaluation import evaluate as evaluate
+from .evaluation import protocols as protocols
+from .evaluation.checks.checklist import checklist as checklist
+from .models import Normalize as Normalize
+from .models import build as build
+from .runs import Run as Run
+from .runs import load_run as load_run
+from .threats import L0 as L0
+from .threats import L2 as L2
+from .threats import LInf as LInf
+from .threats import ThreatModel as ThreatModel
+from .threats import Unbounded as Unbounded
+from .training import Constant as Constant
+from .training import Iterative as Iterative
+from .training import Settings as Settings
+from .training import fit as fit
+from .verification.verify import verify as verify
