@@ -2,6 +2,8 @@
 
 import json
 import math
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -262,3 +264,13 @@ def test_a_collapse_is_an_outcome_and_says_which_command_to_try(hardball: Hardba
     outcome = json.loads(Path("r/outcome.json").read_text())
     assert outcome["status"] == "collapsed"
     assert math.isclose(outcome["eps"], 0.9)
+
+
+def test_a_reader_that_has_gone_ends_it_without_a_word() -> None:
+    command = [sys.executable, "-c", "import hardball.cli as c; c.main(['--help'])"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        process.stdout.close()
+        assert process.stderr is not None
+        error = process.stderr.read()
+    assert (process.returncode, error) == (141, b"")

@@ -29,8 +29,17 @@ from .threats import L2 as L2
 from .threats import LInf as LInf
 from .threats import ThreatModel as ThreatModel
 from .threats import Unbounded as Unbounded
+from .training import MART as MART
+from .training import TRADES as TRADES
+from .training import Adversarial as Adversarial
 from .training import Constant as Constant
+from .training import Curriculum as Curriculum
 from .training import Iterative as Iterative
+from .training import Machine as Machine
+from .training import Objective as Objective
+from .training import Optimizer as Optimizer
 from .training import Settings as Settings
+from .training import Stopping as Stopping
+from .training import TrainingAttack as TrainingAttack
 from .training import fit as fit
 from .verification.verify import verify as verify

@@ -5,6 +5,8 @@ and answer at once.
 """
 
 import importlib
+import os
+import signal
 import sys
 import warnings
 from collections.abc import Mapping, Sequence
@@ -131,6 +133,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
             code = _dispatch(words, COMMANDS, "hardball")
+            sys.stdout.flush()
     except UserError as error:
         # of several processes the first one speaks, and says how it ended
         if _is_follower():
@@ -140,6 +143,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)
         sys.exit(130)
+    except BrokenPipeError:
+        # whoever read the output has gone (| head); nothing more is written, also not at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(128 + signal.SIGPIPE)
     sys.exit(0 if _is_follower() else code)
 
 
