@@ -134,20 +134,21 @@ def main(argv: Sequence[str] | None = None) -> None:
             warnings.showwarning = _one_line
             code = _dispatch(words, COMMANDS, "hardball")
             sys.stdout.flush()
+        code = 0 if _is_follower() else code
     except UserError as error:
         # of several processes the first one speaks, and says how it ended
-        if _is_follower():
-            sys.exit(0)
-        print(f"hardball: error: {as_flags(str(error))}", file=sys.stderr)
-        sys.exit(2)
+        code = 0 if _is_follower() else 2
+        if code:
+            print(f"hardball: error: {as_flags(str(error))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)
-        sys.exit(130)
+        code = 130
     except BrokenPipeError:
         # whoever read the output has gone (| head); nothing more is written, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(128 + signal.SIGPIPE)
-    sys.exit(0 if _is_follower() else code)
+        code = 128 + signal.SIGPIPE
+    # not inside a handler: the error's frames hold the training, whose process group ends with it
+    sys.exit(code)
 
 
 def _is_follower() -> bool:

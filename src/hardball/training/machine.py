@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import torch
 
 from hardball.errors import UserError, unknown
+from hardball.training.distributed import end_at_exit
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -71,6 +72,7 @@ def launch(machine: Machine) -> "Fabric":
                 strategy=strategy,
                 precision="32-true" if machine.precision == "tf32" else machine.precision,  # type: ignore[arg-type]
             )
+            end_at_exit(fabric)
             fabric.launch()
     except (ValueError, RuntimeError) as error:
         asked = (
