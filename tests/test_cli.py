@@ -156,7 +156,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "accelerator": ((*RUN, "--accelerator", "abacus"), "accelerator=abacus"),
     "precision": ((*RUN, "--precision", 16), "unknown precision '16'; there are: 32-true"),
     "switch": ((*RUN, "--augment", "maybe"), "augment=maybe; allowed is true or false"),
-    "validation": ((*RUN, "--validation", 5000), "validation=5000 of 1437 training images"),
+    "validation": ((*RUN, "--validation", 5000), "--validation 5000 of 1437 training images"),
     "norm": ((*RUN, "--norm", "l1"), "unknown norm to train with 'l1'; there are: l0, l2, linf"),
     "config missing": ((*RUN, "--config", "no.yaml"), "cannot read --config no.yaml: No such"),
     "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),
