@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 from commands import TINY
-from hardball import __version__
+from hardball import __version__, load_dataset
 from hardball.cli.main import COMMANDS, main
 
 Ended = tuple[int, str, str]
@@ -28,6 +29,7 @@ def hardball(
 ) -> Hardball:
     """Runs the command in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
 
     def call(*words: object) -> Ended:
         capsys.readouterr()
@@ -120,10 +122,68 @@ def test_train_extend_and_evaluate(hardball: Hardball) -> None:
     assert (code, err) == (0, "")
 
 
+STRIPES = """
+import torch
+from hardball import Dataset
+
+def load(root, train):
+    labels = torch.arange(200 if train else 60) % 2
+    images = torch.rand(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(int(train)))
+    images[:, :, :, :4] += labels[:, None, None, None]
+    return Dataset(name="stripes", images=images / 2, labels=labels, classes=2)
+"""
+
+
+def as_folder(root: Path) -> None:
+    """The same images as files, by class."""
+    for train in (True, False):
+        data = load_dataset("stripes:load", split="train" if train else "test")
+        for number, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+            place = root / ("train" if train else "test") / f"class{label}"
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = (image[0] * 255).to(torch.uint8).numpy()
+            Image.fromarray(pixels).save(place / f"{number}.png")
+
+
+def test_images_in_a_folder_are_trained_on_evaluated_and_verified(hardball: Hardball) -> None:
+    """What an evaluation calls the data is a name that `verify` can load."""
+    Path("stripes.py").write_text(STRIPES)
+    as_folder(Path("shapes"))
+    data = ("--data", "folder", "--data-root", "shapes", "--model", "digits_cnn")
+    short = ("--eps", 0.05, "--epochs", 1, "--steps", 2, "--batch-size", 32, "--validation", 40)
+    assert hardball("train", *data, *short, "--out", "r")[0] == 0
+    assert hardball("evaluate", "r", "--attacks", "fgsm")[0] == 0
+    assert json.loads(Path("r/evaluation.json").read_text())["data"] == "folder"
+    code, out, err = hardball("verify", "r")
+    assert (code, err) == (0, "")
+    assert "60 images of folder" in out
+
+
+def test_data_of_a_users_own_function_is_trained_on(hardball: Hardball) -> None:
+    Path("stripes.py").write_text(STRIPES)
+    data = ("--data", "stripes:load", "--model", "digits_cnn")
+    short = ("--eps", 0.05, "--epochs", 1, "--steps", 2, "--batch-size", 32, "--validation", 40)
+    code, out, err = hardball("train", *data, *short, "--out", "r")
+    assert (code, err) == (0, "")
+    assert "finished: r" in out
+    assert yaml.safe_load(Path("r/config.yaml").read_text())["data"]["name"] == "stripes:load"
+
+
 # --- mistakes
 
 BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "command": (("trian",), "unknown command 'trian'; did you mean 'train'? there are: "),
+    "part": (
+        ("theory", "gausian"),
+        "unknown command 'gausian'; did you mean 'gaussian'? there are: bernoulli, gaussian",
+    ),
+    "theory": (("theory", "gaussian", "--sigma", -1), "--sigma -1.0; give a positive"),
+    "limit": (("limit", "--data", "digit"), "unknown data set 'digit'; did you mean 'digits'?"),
+    "limit out": (
+        ("limit", "--first", 50, "--eps", "[0.1]", "--out", "w.bin"),
+        "w.bin is no JSON",
+    ),
+    "data of one's own": ((*RUN, "--data", "no:load"), "data set 'no:load': No module named 'no'"),
     "no eps": (("train",), "missing --eps"),
     "eps without value": (("train", "--eps"), "--eps: expected one argument"),
     "eps as text": ((*RUN, "--eps", "big"), "eps=big; allowed is a finite number"),
@@ -142,7 +202,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         (*RUN, "--data", "mnis"),
         "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, digits",
     ),
-    "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
+    "no folder": (
+        (*RUN, "--data", "folder", "--data-root", "no"),
+        "no folder no/train; --data folder needs a --data-root with train/CLASS/ and test/CLASS/",
+    ),
     "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
     "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change --model-args"),
@@ -161,7 +224,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "accelerator": ((*RUN, "--accelerator", "abacus"), "accelerator=abacus"),
     "precision": ((*RUN, "--precision", 16), "unknown precision '16'; there are: 32-true"),
     "switch": ((*RUN, "--augment", "maybe"), "augment=maybe; allowed is true or false"),
-    "validation": ((*RUN, "--validation", 5000), "validation=5000 of 1437 training images"),
+    "validation": ((*RUN, "--validation", 5000), "--validation 5000 of 1437 training images"),
     "norm": ((*RUN, "--norm", "l1"), "unknown norm to train with 'l1'; there are: l0, l2, linf"),
     "config missing": ((*RUN, "--config", "no.yaml"), "cannot read --config no.yaml: No such"),
     "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),

@@ -52,7 +52,7 @@ def test_validation_split_follows_the_seed():
 
 @pytest.mark.parametrize("count", [0, -1, 10, 11])
 def test_a_validation_part_that_leaves_nothing_is_refused(count):
-    with pytest.raises(UserError, match=rf"validation={count} of 10 .*allowed is 1 … 9"):
+    with pytest.raises(UserError, match=rf"`validation={count}` of 10 .*allowed is 1 … 9"):
         split_validation(numbered(10), count, 0)
 
 

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from inspect import ismodule
 from pathlib import Path
 
 import pytest
@@ -95,6 +96,13 @@ def test_rarely_used_packages_are_imported_where_they_are_used(code: str) -> Non
 def test_every_public_name_is_there(name: str) -> None:
     assert getattr(hardball, name) is not None
     assert name in dir(hardball)
+
+
+def test_a_public_module_is_there_before_anything_has_imported_it() -> None:
+    modules = [name for name in hardball.__all__ if ismodule(getattr(hardball, name))]
+    assert modules
+    for name in modules:
+        python(f"import hardball\nhardball.{name}")
 
 
 def test_an_unknown_name_is_no_attribute() -> None:

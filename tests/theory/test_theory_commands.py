@@ -161,7 +161,7 @@ def test_a_surface_too_large_to_draw_is_refused(tmp_path, capsys):
     with pytest.raises(SystemExit) as ended:
         main(words)
     assert ended.value.code == 2
-    assert "k=1001 is too large for --figure; give at most 1000" in capsys.readouterr().err
+    assert "--k 1001 is too large for --figure; give at most 1000" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 

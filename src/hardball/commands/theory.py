@@ -111,7 +111,7 @@ def bernoulli(config: BernoulliConfig) -> Found:
     k, t = config.k, config.t
     limit = formulas.l0_largest_eps(k, t)
     if k > LARGEST_SURFACE and config.figure is not None:
-        raise UserError(f"k={k} is too large for `figure`; give at most {LARGEST_SURFACE}")
+        raise UserError(f"`k={k}` is too large for `figure`; give at most {LARGEST_SURFACE}")
     radii = config.eps
     if radii is None:
         radii = sorted({*range(0, limit + 2, max(1, limit // 15)), limit})
@@ -183,7 +183,7 @@ def hardness(config: HardnessConfig) -> Found:
 
     vertices, domain = positive_int(config.vertices, "vertices"), config.domain
     if not 0 <= config.density <= 1:
-        raise UserError(f"density={config.density}; give a probability, from 0 to 1")
+        raise UserError(f"`density={config.density}`; give a probability, from 0 to 1")
     power = math.inf if config.p == "inf" else float(config.p)
     graph = nx.gnp_random_graph(vertices, config.density, seed=config.seed)
     radius = l0_radius(vertices, domain) if power == 0 else config.eps

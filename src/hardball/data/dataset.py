@@ -64,7 +64,7 @@ def split_validation(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dat
     """(training part, validation part of `count` examples), chosen by `seed`, disjoint, in order."""
     if not 0 < count < len(data):
         raise UserError(
-            f"validation={count} of {len(data)} training images; allowed is 1 … {len(data) - 1}"
+            f"`validation={count}` of {len(data)} training images; allowed is 1 … {len(data) - 1}"
         )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     order = order.to(data.images.device)

@@ -50,7 +50,7 @@ class Bernoulli:
         for name in ("positive", "negative"):
             theta = as_array(getattr(self, name), name)
             if theta.ndim != 1 or not np.isin(theta, (-1, 1)).all():
-                raise UserError(f"{name} must be a vector of −1 and 1; got {theta!r:.60}")
+                raise UserError(f"`{name}` must be a vector of −1 and 1; got {theta!r:.60}")
             object.__setattr__(self, name, theta.astype(np.int64))
         if self.positive.shape != self.negative.shape:
             raise UserError(
@@ -58,7 +58,7 @@ class Bernoulli:
                 "give two vectors of one length"
             )
         if self.k < 1:
-            raise UserError("k=0: the two theta are equal; let at least one feature differ")
+            raise UserError("`k=0`: the two theta are equal; let at least one feature differ")
 
     @property
     def effective(self) -> NDArray[np.bool_]:

@@ -178,4 +178,4 @@ def brute_force(distribution: FiniteDistribution, *, eps: float, p: float) -> fl
 
 def check_p(p: float) -> None:
     if not (p == 0 or p >= 1):
-        raise UserError(f"p={p}; give 0, a number of at least 1, or inf")
+        raise UserError(f"`p={p}`; give 0, a number of at least 1, or inf")

@@ -88,7 +88,7 @@ class Gaussian:
         if np.array_equal(self.positive, self.negative):
             raise UserError("the two means are equal; move one, or there is nothing to classify")
         if not (self.sigma > 0 and np.isfinite(self.sigma)):
-            raise UserError(f"sigma={self.sigma}; give a positive standard deviation")
+            raise UserError(f"`sigma={self.sigma}`; give a positive standard deviation")
 
     @property
     def half_gap(self) -> Floats:

@@ -60,10 +60,10 @@ def graph_distribution(
     labels = np.arange(k)
     if p == 0:
         if eps != l0_radius(k, domain):
-            raise UserError(f"eps={eps}; with p=0 and {k} vertices give {l0_radius(k, domain)}")
+            raise UserError(f"`eps={eps}`; with `p=0` and {k} vertices give {l0_radius(k, domain)}")
         return FiniteDistribution(_l0_points(adjacent, domain), labels)
     if radius(eps) == 0:
-        raise UserError("eps=0; give a positive radius")
+        raise UserError("`eps=0`; give a positive radius")
     reach = eps if domain == "support" else 2 * eps
     size = reach if math.isinf(p) else reach / (2 * k - 4) ** (1 / p)
     points = np.zeros((k, k * (k - 1) // 2))
@@ -102,7 +102,7 @@ def distance_3_independent_set(graph: "nx.Graph[object]", *, seconds: float = 60
     edges = np.argwhere(np.triu(close, k=1)).astype(np.int64)
     cover, _ = integer_cover(edges, np.ones(len(adjacent)), seconds=seconds)
     if cover is None:
-        raise UserError(f"seconds={seconds} is too short for this graph; allow more")
+        raise UserError(f"`seconds={seconds}` is too short for this graph; allow more")
     return np.setdiff1d(np.arange(len(adjacent)), cover)
 
 
