@@ -319,7 +319,10 @@ def test_numbers_below_one_are_refused(field):
 
 
 def test_unknown_parts_are_refused():
-    with pytest.raises(UserError, match="unknown part of AutoAttack 'apgd'; did you mean 'apgd-t'\\? there are: apgd-ce"):
+    with pytest.raises(
+        UserError,
+        match="unknown part of AutoAttack 'apgd'; did you mean 'apgd-t'\\? there are: apgd-ce",
+    ):
         AutoAttackPart(name="apgd")
 
 

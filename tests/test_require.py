@@ -54,7 +54,7 @@ def test_a_requirement_is_met_from_its_accuracy_on(right, met):
     found = made(right)
     assert asked.met_by(found) is met
     assert asked.as_json(found) == {"eps": 0.4, "accuracy": 0.9, "met": met}
-    told = asked.told(found)
+    told = asked.line(found)
     assert told.startswith(
         f"required 90.0% at ε=0.4: {'met' if met else 'MISSED'}, measured {right}"
     )
@@ -147,7 +147,7 @@ def test_interruption_says_how_to_go_on(evaluate, monkeypatch):
     def interrupted(*_, **__):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("hardball.evaluation.execution.attempt", interrupted)
+    monkeypatch.setattr("hardball.evaluation.tasks.attempt", interrupted)
     code, _, err, _ = evaluate("--eps", 0.02)
     assert (code, err) == (130, "hardball: interrupted; the same command continues it\n")
 

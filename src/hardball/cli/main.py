@@ -64,7 +64,7 @@ COMMANDS: dict[str, Command] = {
     "demo": from_signature(demo),
     "train": train,
     "extend": extend,
-    "evaluate": from_signature(evaluate, arguments="RUN"),
+    "evaluate": evaluate,
     "verify": from_signature(verify, arguments="RUN"),
     "limit": from_signature(limit),
     "theory": grouped(

@@ -202,7 +202,7 @@ def _fresh(about: Config, seed: int) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))
-        return model_from(about)
+        return model_from(about, trust=True)
 
 
 def _origin(path: Path) -> Config:
