@@ -103,8 +103,8 @@ def test_an_origin_that_changed_is_no_source(runs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--budget", "quick"), "budget=quick without --protocol checklist"),
-        (("--source", "at"), "source=at without --protocol checklist"),
+        (("--budget", "quick"), "--budget quick without --protocol checklist"),
+        (("--source", "at"), "--source at without --protocol checklist"),
         (
             ("--protocol", "checklist", "--budget", "x"),
             "budget=x; allowed is quick, standard, full",

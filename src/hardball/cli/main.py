@@ -14,7 +14,7 @@ from hardball.cli.parsing import Parser, with_underscores
 from hardball.cli.theory import TOPICS
 from hardball.cli.train import extend, train
 from hardball.cli.verify import verify
-from hardball.errors import UserError, unknown
+from hardball.errors import UserError, as_flags, unknown
 from hardball.training.distributed import is_follower
 
 Command = Callable[[Sequence[str]], int]
@@ -86,7 +86,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # of several processes the first one speaks, and says how it ended
         if is_follower():
             sys.exit(0)
-        print(f"hardball: error: {error}", file=sys.stderr)
+        print(f"hardball: error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)

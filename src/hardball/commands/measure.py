@@ -10,7 +10,7 @@ from rich.progress import Progress
 from hardball import certify
 from hardball.attacks import Attack
 from hardball.commands.require import Requirement
-from hardball.commands.subject import Subject, SubjectConfig, config_of, subject
+from hardball.commands.subject import Subject, SubjectConfig, complete_config, subject
 from hardball.errors import UserError
 from hardball.evaluation import Evaluation, Journal, evaluate, protocols, save_evaluation
 from hardball.evaluation.journal import scope_of
@@ -162,7 +162,7 @@ def measure(
     """
     attacks = how.chosen_attacks()
     certificates = certify.named(_several(how.certify) or [])
-    trained = config_of(asked.run)
+    trained = complete_config(asked)
     radii = how.radii(asked.run, trained)
     threat = ThreatModel(how.norm or trained_norm(trained), max(radii))
     found = subject(asked)
