@@ -26,7 +26,7 @@ from peers import art_pgd, autoattack_apgd, foolbox_pgd, torchattacks_pgd
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
-from hardball import PGD, LInf, environment, evaluate, load_dataset
+from hardball import PGD, environment, evaluate, load_dataset
 from hardball.attacks import Attack, AutoAttackPart
 from hardball.data import Dataset
 from hardball.losses import correct
@@ -84,7 +84,7 @@ OURS: dict[str, tuple[Attack, list[int]]] = {
 def by_hardball(
     attack: Attack, model: nn.Module, test: Dataset, eps: float, processes: int
 ) -> float:
-    found = evaluate(model, test, LInf(eps), attacks={"it": attack}, processes=processes)
+    found = evaluate(model, test, eps=eps, attacks={"it": attack}, processes=processes)
     return found.worst[eps].value
 
 

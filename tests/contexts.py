@@ -8,6 +8,7 @@ import torch
 from hardball import PGD, ThreatModel, evaluate
 from hardball.evaluation.checks.budget import BUDGETS
 from hardball.evaluation.checks.context import Context, Origin
+from hardball.evaluation.execution import Execution
 from hardball.evaluation.protocols import CLAIM
 from hardball.evaluation.sanity import Doubt
 
@@ -45,13 +46,19 @@ WEAK = PGD(steps=1, step_size=1e-3, random_start=False)
 def measured(model, data, threat=LINF, attacks=None, **more):
     """An evaluation; the claim's attack alone, unless others are given."""
     with warnings.catch_warnings(action="ignore", category=Doubt):
-        return evaluate(model, data, threat, attacks=attacks or {CLAIM: PGD(steps=200)}, **more)
+        how = {
+            "eps": threat.eps,
+            "norm": threat.norm,
+            "attacks": attacks or {CLAIM: PGD(steps=200)},
+        }
+        return evaluate(model, data, **(how | more))
 
 
-def context(model, data, threat=LINF, claim=None, budget=SMALL, **more):
+def context(model, data, threat=LINF, claim=None, budget=SMALL, batch_size=128, **more):
     """A context after an evaluation by the claim's attack."""
     found = measured(model, data, threat, {CLAIM: claim or PGD(steps=50)})
-    return Context(model, data, threat, found, claim=CLAIM, budget=budget, seed=0, **more)
+    execution = Execution(model, data, batch_size=batch_size)
+    return Context(execution, threat, found, claim=CLAIM, budget=budget, **more)
 
 
 def origin(model, name="other"):

@@ -16,8 +16,9 @@ from hardball.evaluation.checks.budget import BUDGETS
 from hardball.evaluation.checks.checklist import checklist
 from hardball.evaluation.checks.context import Context, Origin
 from hardball.evaluation.checks.registry import TABLE
-from hardball.evaluation.journal import identity
-from hardball.evaluation.preflight import hurried, usable
+from hardball.evaluation.execution import Execution
+from hardball.evaluation.journal import scope_of
+from hardball.evaluation.preflight import usable
 from hardball.evaluation.protocols import CLAIM, PROTOCOLS, protocol
 from hardball.report.checks import WIDTH, check_lines, heading
 
@@ -231,7 +232,7 @@ def test_if_no_attack_can_run_that_is_the_users_to_know(robust_net, some):
 @pytest.mark.parametrize("name", PROTOCOLS["checklist"])
 def test_trying_an_attack_out_costs_little(name):
     attack = protocol("checklist")[name]
-    tried = hurried(attack)
+    tried = attack.cheapest()
     assert type(tried) is type(attack)
     assert tried.cost <= 12
 
@@ -265,9 +266,7 @@ def test_the_claim_is_the_attack_alone_and_the_rest_lowers_it(digits_net, some):
     for eps in ([0.1], [0.03, 0.1]):
         together = measured(digits_net, some, attacks=attacks, eps=eps)
         assert "cheap" in together.broken_by
-        subject = Context(
-            digits_net, some, LINF, together, claim=CLAIM, budget=SMALL, seed=0, journal=Journal()
-        )
+        subject = Context(Execution(digits_net, some), LINF, together, claim=CLAIM, budget=SMALL)
         assert subject.accuracy(subject.claimed) == alone.worst[0.1]
         assert torch.equal(subject.claimed, alone.broken_at <= 0.1)
 
@@ -290,7 +289,7 @@ class Stop(Exception):
 
 def test_a_killed_checklist_continues(robust_net, digits_net, some, monkeypatch, tmp_path, whole):
     """After each finished check: what was found is not searched for again, and the end is the same."""
-    who = identity(some, "linf", 0, weights_sha256="w", model={})
+    who = scope_of(some, "linf", 0, weights_sha256="w", model={})
     other = origin(digits_net)
     told = []
 
@@ -347,7 +346,7 @@ def test_what_a_finished_check_broke_is_broken_after_a_restart(
 ):
     monkeypatch.setattr(module, "TABLE", [row for row in TABLE if row.number == "4"])
     threat = ThreatModel("linf", 0.4)
-    who = identity(some, "linf", 0, weights_sha256="w", model={})
+    who = scope_of(some, "linf", 0, weights_sha256="w", model={})
     found = [
         checklist(
             digits_net,

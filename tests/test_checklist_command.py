@@ -61,7 +61,7 @@ def test_the_command_ends_with_a_sentence_and_is_verified(runs):
     (runs / "eat" / "evaluation.json").unlink()
     for state in sorted((runs / "eat" / "evaluation.state").rglob("*.pt")):
         state.unlink()
-    kill = Signal(at="hardball.evaluation.execution:attempt", count=12)
+    kill = Signal(at="hardball.evaluation.tasks:attempt", count=12)
     words = ("evaluate", "eat", *CHECK, "--source", "at")
     assert run(words, runs, planned=kill, instead=QUICKLY)[0] == -kill.number
     assert told(runs / "eat")["verdict"] is None, "measured, not judged yet"
@@ -103,8 +103,8 @@ def test_an_origin_that_changed_is_no_source(runs, tmp_path):
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        (("--budget", "quick"), "budget=quick without --protocol checklist"),
-        (("--source", "at"), "source=at without --protocol checklist"),
+        (("--budget", "quick"), "--budget quick without --protocol checklist"),
+        (("--source", "at"), "--source at without --protocol checklist"),
         (
             ("--protocol", "checklist", "--budget", "x"),
             "budget=x; allowed is quick, standard, full",

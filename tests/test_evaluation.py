@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from hardball import PGD, Targeted, ThreatModel, UserError, evaluate, fgsm, protocols
-from hardball.attacks import AttackResult
+from hardball.attacks import Attack, AttackResult
 from hardball.evaluation import Accuracy
 from hardball.evaluation.protocols import ATTACKS, PROTOCOLS
 from hardball.evaluation.sanity import Doubt
@@ -46,7 +46,7 @@ def right(model, images, labels):
         return correct(model(images), labels)
 
 
-class Planted:
+class Planted(Attack):
     """An attack that returns what a test wants it to."""
 
     cost = 1
@@ -54,7 +54,7 @@ class Planted:
     def __init__(self, examples, fooled=True):
         self.examples, self.fooled = examples, fooled
 
-    def __call__(self, model, images, labels, threat, *, generator=None):
+    def run(self, model, images, labels, threat, generator):
         return AttackResult(
             examples=self.examples(images),
             loss=torch.zeros(len(images)),
@@ -70,7 +70,7 @@ class Planted:
 @pytest.mark.parametrize("norm", NORMS)
 def test_result_is_the_pointwise_worst_monotone_and_witnessed(norm, model, some):
     radii = RADII.get(norm, [1.0])
-    found = evaluate(model, some, ThreatModel(norm, radii[-1]), attacks=WEAK, eps=radii[::-1])
+    found = evaluate(model, some, eps=radii[::-1], norm=norm, attacks=WEAK)
     clean = right(model, some.images, some.labels)
     assert found.clean == Accuracy(right=int(clean.sum()), n=50)
     assert torch.equal(found.broken_at == 0, ~clean)
@@ -95,24 +95,25 @@ def test_result_is_the_pointwise_worst_monotone_and_witnessed(norm, model, some)
 
 @pytest.mark.parametrize("name", WEAK)
 def test_more_attacks_are_never_better_than_one(name, model, some):
-    threat = ThreatModel("linf", 0.1)
-    alone = evaluate(model, some, threat, attacks={name: WEAK[name]})
-    together = evaluate(model, some, threat, attacks=WEAK)
+    alone = evaluate(model, some, eps=0.1, attacks={name: WEAK[name]})
+    together = evaluate(model, some, eps=0.1, attacks=WEAK)
     assert (together.broken_at <= alone.broken_at).all()
 
 
 def test_cheapest_attack_goes_first(model, some):
-    found = evaluate(model, some, ThreatModel("linf", 0.1), attacks=WEAK)
+    found = evaluate(model, some, eps=0.1, attacks=WEAK)
     assert [score.attack for score in found.scores] == ["sign", "weak", "towards"]
 
 
 @pytest.mark.parametrize("norm", NORMS)
 @pytest.mark.parametrize("batch_size", [1, 7, 1000])
 def test_batch_size_changes_nothing(norm, batch_size, model, some):
-    threat, some = ThreatModel(norm, RADII.get(norm, [1.0])[0]), some.rows(slice(0, 20))
+    some = some.rows(slice(0, 20))
+    how = {"eps": RADII.get(norm, [1.0])[0], "norm": norm}
     attacks = {"starts": PGD(steps=2, restarts=2), "towards": Targeted(attack=PGD(steps=2))}
-    expected = evaluate(model, some, threat, attacks=attacks, batch_size=10)
-    found = evaluate(model, some, threat, attacks=attacks, batch_size=batch_size)
+    how |= {"attacks": attacks}
+    expected = evaluate(model, some, **how, batch_size=10)
+    found = evaluate(model, some, **how, batch_size=batch_size)
     assert torch.equal(found.broken_at, expected.broken_at)
     torch.testing.assert_close(found.witnesses, expected.witnesses, rtol=0, atol=1e-9)
     costs = [[(s.forwards, s.backwards) for s in one.scores] for one in (found, expected)]
@@ -122,8 +123,7 @@ def test_batch_size_changes_nothing(norm, batch_size, model, some):
 def test_seed_decides_the_starts_and_nothing_else_does(model, some):
     def witnesses(seed):
         torch.rand(1)  # the global random state is no source
-        threat = ThreatModel("linf", 0.1)
-        return evaluate(model, some, threat, attacks={"pgd": PGD(steps=2)}, seed=seed).witnesses
+        return evaluate(model, some, eps=0.1, attacks={"pgd": PGD(steps=2)}, seed=seed).witnesses
 
     first = witnesses(0)
     assert torch.equal(witnesses(0), first)
@@ -138,7 +138,7 @@ def test_seeds_of_different_places_differ(places):
 
 
 def test_without_bounds_nothing_stands(model, some):
-    found = evaluate(model, some, ThreatModel("unbounded", 1.0), attacks=protocols.quick)
+    found = evaluate(model, some, eps=1.0, norm="unbounded", attacks=protocols.quick)
     assert found.worst[1.0].right == 0
     assert right(model, found.witnesses, some.labels).sum() == 0
 
@@ -153,7 +153,7 @@ def test_evaluation_mode_is_used_and_every_mode_put_back(some):
 
     model = nn.Sequential(Noted(64, 10), nn.Dropout(0.5)).double()
     model[0].eval()
-    evaluate(model, some, ThreatModel("linf", 0.1), attacks={"weak": PGD(steps=1)})
+    evaluate(model, some, eps=0.1, attacks={"weak": PGD(steps=1)})
     assert Noted.modes == {False}
     assert [module.training for module in model.modules()] == [True, False, True]
 
@@ -168,7 +168,7 @@ def test_a_constant_predictor_is_not_robust(constant, some):
         found = evaluate(
             lambda images: torch.full((len(images), 10), constant),
             some,
-            ThreatModel("linf", 0.4),
+            eps=0.4,
             attacks=WEAK,
         )
     names = ["nothing to attack", *(["NaN outputs"] if math.isnan(constant) else [])]
@@ -189,7 +189,7 @@ def test_a_constant_predictor_is_not_robust(constant, some):
     ids=["the image itself", "too far", "outside the box", "not a number"],
 )
 def test_a_false_claim_breaks_nothing(planted, model, some):
-    found = evaluate(model, some, ThreatModel("linf", 0.1), attacks={"planted": planted})
+    found = evaluate(model, some, eps=0.1, attacks={"planted": planted})
     assert found.scores[0].broken == 0
     assert found.scores[0].unconfirmed == found.scores[0].attacked == found.clean.right
     assert found.worst[0.1] == found.clean
@@ -212,7 +212,7 @@ def test_a_stochastic_model_is_noticed(some):
     model = Alternating()
     attacks = {"pgd": PGD(steps=1, random_start=False)}
     with pytest.warns(Doubt, match="stochastic model: two passes"):
-        found = evaluate(model, some, ThreatModel("linf", 0.1), attacks=attacks)
+        found = evaluate(model, some, eps=0.1, attacks=attacks)
     assert found.scores[0].unconfirmed == 50
     assert found.scores[0].broken == 0
     assert found.worst[0.1].right == 50
@@ -236,7 +236,7 @@ def test_interval_is_wilsons(n, share):
 
 def test_json_round_trip(model, some):
     attacks = {**WEAK, "planted": Planted(lambda images: images)}
-    found = evaluate(model, some, ThreatModel("linf", 0.1), attacks=attacks, eps=[0.05, 0.1])
+    found = evaluate(model, some, eps=[0.05, 0.1], attacks=attacks)
     told = found.as_json()
     assert json.loads(json.dumps(told, allow_nan=False)) == told
     assert told["clean"]["right"] == found.clean.right
@@ -250,15 +250,16 @@ def test_json_round_trip(model, some):
 
 @pytest.mark.parametrize("name", NORMS)
 def test_json_of_every_norm_is_strict(name, model, some):
-    threat = ThreatModel(name, RADII.get(name, [1.0])[0])
-    json.dumps(evaluate(model, some, threat, attacks={"sign": fgsm()}).as_json(), allow_nan=False)
+    eps = RADII.get(name, [1.0])[0]
+    found = evaluate(model, some, eps=eps, norm=name, attacks={"sign": fgsm()})
+    json.dumps(found.as_json(), allow_nan=False)
 
 
 @pytest.mark.parametrize("name", ATTACKS)
 def test_every_named_attack_runs_and_is_told(name, model, some):
     attack = protocols.named([name])[name]
     few = some.rows(slice(0, 3))
-    found = evaluate(model, few, ThreatModel("linf", 0.3), attacks={name: attack})
+    found = evaluate(model, few, eps=0.3, attacks={name: attack})
     assert found.worst[0.3].right == 0
     assert found.as_json()["attacks"][name]["kind"] == type(attack).__name__
 
@@ -271,18 +272,34 @@ def test_every_protocol_names_attacks_that_exist(name):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda m, d: evaluate(m, d.rows(slice(0, 0)), LINF, attacks=WEAK), "0 examples and 3 att"),
-        (lambda m, d: evaluate(m, d, LINF, attacks={}), "50 examples and 0 attacks; give at least"),
+        (lambda m, d: evaluate(m, d.rows(slice(0, 0)), eps=0.1, attacks=WEAK), "0 examples, 3 att"),
         (
-            lambda m, d: evaluate(m, replace(d, classes=12), LINF, attacks=WEAK),
+            lambda m, d: evaluate(m, d, eps=0.1, attacks={}),
+            "50 examples, 0 attacks and 1 values of `eps`; give at least",
+        ),
+        (
+            lambda m, d: evaluate(m, replace(d, classes=12), eps=0.1, attacks=WEAK),
             "10 outputs for 12 classes of digits",
         ),
         (
-            lambda m, d: evaluate(m, d, ThreatModel("linf", torch.full((50,), 0.1)), attacks=WEAK),
-            "50 values of eps.*one number.*eps=",
+            lambda m, d: evaluate(m, d, eps=[], attacks=WEAK),
+            "50 examples, 3 attacks and 0 values of `eps`; give at least one of each",
+        ),
+        (lambda m, d: evaluate(m, d, eps=[0.1, 2.0], attacks=WEAK), "eps=2 for linf; allowed is"),
+        (
+            lambda m, d: evaluate(m, d, eps=0.1, attacks={"mine": lambda *batch: batch}),
+            "attack 'mine' is <function .*; allowed is an instance .*hardball.attacks.Attack",
         ),
         (
-            lambda m, d: evaluate(lambda x: (m(x), x), d, LINF, attacks=WEAK),
+            lambda m, d: evaluate(m, d, eps=0.1, attacks={"mine": PGD}),
+            "attack 'mine' is the class PGD; allowed is an instance",
+        ),
+        (
+            lambda m, d: evaluate(m, d, eps=0.1, attacks=WEAK, certify=len),
+            "certificate 'builtin_function.*' is <built-in.*hardball.certify.Certificate",
+        ),
+        (
+            lambda m, d: evaluate(lambda x: (m(x), x), d, eps=0.1, attacks=WEAK),
             "returned tuple; allowed is a tensor of logits",
         ),
         (lambda m, d: protocols.named(["cw"]), "unknown attack 'cw'; there are: apgd-ce"),
@@ -292,6 +309,3 @@ def test_every_protocol_names_attacks_that_exist(name):
 def test_refusals_name_the_value_and_the_cure(make, message, model, some):
     with pytest.raises(UserError, match=message):
         make(model, some)
-
-
-LINF = ThreatModel("linf", 0.1)

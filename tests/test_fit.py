@@ -30,7 +30,6 @@ from hardball.data import split_validation
 from hardball.runs import FINISHED, STOPPED
 from hardball.seeding import derive
 from hardball.storage import load_weights
-from hardball.threats import LInf
 
 QUICK = flat.settings(steps=3, batch_size=64, lr=5e-3, validation=300)
 
@@ -77,7 +76,7 @@ def test_adversarial_training_learns_held_out_digits(
 ) -> None:
     eps = 0.1
     run = fit(make(train), train, curriculum=Constant(eps, 12), settings=QUICK)  # type: ignore[operator]
-    found = evaluate(run.model, digits, LInf(eps), attacks=protocols.quick)
+    found = evaluate(run.model, digits, eps=eps, attacks=protocols.quick)
     assert status(run) == FINISHED
     assert found.clean.value > 0.8
     assert found.worst[eps].value > 0.55
@@ -91,7 +90,7 @@ def test_adversarial_training_beats_standard_training_under_attack(
     scores = {}
     for eps in (0.0, 0.15):
         run = fit(small(train), train, curriculum=Constant(eps, 10), settings=QUICK)
-        found = evaluate(run.model, digits, LInf(0.15), attacks=protocols.quick)
+        found = evaluate(run.model, digits, eps=0.15, attacks=protocols.quick)
         scores[eps] = found.worst[0.15].value
     assert scores[0.15] > scores[0.0] + 0.2
 

@@ -11,23 +11,21 @@ import pytest
 import torch
 
 import commands
-from hardball import PGD, ThreatModel, UserError, evaluate, fgsm
-from hardball.attacks import AttackResult
+from hardball import PGD, UserError, evaluate, fgsm
+from hardball.attacks import Attack, AttackResult
 from hardball.evaluation import Journal
-from hardball.evaluation.journal import identity
-
-LINF = ThreatModel("linf", 0.2)
+from hardball.evaluation.journal import scope_of
 
 
 @dataclass(frozen=True, kw_only=True)
-class Companions:
+class Companions(Attack):
     """An attack whose random numbers depend on who is in the batch, as a library's do."""
 
     chunk: int = 8
     cost: int = 2
     sizes: ClassVar[list[int]] = []
 
-    def __call__(self, model, images, labels, threat, *, generator=None):
+    def run(self, model, images, labels, threat, generator):
         self.sizes.append(len(images))
         first = generator[0] if generator else None
         noise = torch.rand(images.shape, generator=first, dtype=images.dtype)
@@ -73,7 +71,7 @@ ATTACKS = {"sign": fgsm(), "random": Companions(), "pgd": PGD(steps=3, restarts=
 
 def who(data, **different):
     facts = {"norm": "linf", "seed": 0, "weights_sha256": "w", "model": {"name": "net"}} | different
-    return identity(data, **facts)
+    return scope_of(data, **facts)
 
 
 def answer(found):
@@ -86,7 +84,7 @@ def answer(found):
 
 def measure(model, data, journal, attacks=ATTACKS, **more):
     return evaluate(
-        model, data, LINF, attacks=attacks, eps=[0.1, 0.2], batch_size=16, journal=journal, **more
+        model, data, eps=[0.1, 0.2], attacks=attacks, batch_size=16, journal=journal, **more
     )
 
 
@@ -111,10 +109,8 @@ def test_an_interrupted_evaluation_continues(name, at, model, some, tmp_path, mo
 def test_what_is_done_is_not_done_again(model, some, tmp_path):
     first = measure(model, some, Journal(tmp_path, who(some)))
 
-    class Never:
-        cost = 1
-
-        def __call__(self, *args, **more):
+    class Never(Attack):
+        def run(self, *args, **more):
             raise AssertionError("attacked again")
 
     lines = []
@@ -156,7 +152,9 @@ def test_chunks_have_their_size_whatever_the_batch(model, some):
     sizes = []
     for batch_size in (1, 7, 256):
         Companions.sizes.clear()
-        found = evaluate(model, some, LINF, attacks={"random": Companions()}, batch_size=batch_size)
+        found = evaluate(
+            model, some, eps=0.2, attacks={"random": Companions()}, batch_size=batch_size
+        )
         sizes.append((answer(found), Companions.sizes.copy()))
     assert sizes[0] == sizes[1] == sizes[2]
     whole, rest = divmod(found.clean.right, 8)
@@ -200,13 +198,13 @@ def test_data_is_known_by_its_content(some, tmp_path):
 
 def test_a_journal_of_something_else_is_refused(model, some, tmp_path):
     journal = Journal(tmp_path, who(some))
-    for data, threat, seed in (
-        (some.rows(slice(0, 9)), LINF, 0),
-        (some, ThreatModel("l2", 1.0), 0),
-        (some, LINF, 1),
+    for data, norm, seed in (
+        (some.rows(slice(0, 9)), "linf", 0),
+        (some, "l2", 0),
+        (some, "linf", 1),
     ):
-        with pytest.raises(UserError, match="open the journal with the identity"):
-            evaluate(model, data, threat, attacks=ATTACKS, seed=seed, journal=journal)
+        with pytest.raises(UserError, match="open the journal with the scope"):
+            evaluate(model, data, eps=1.0, norm=norm, attacks=ATTACKS, seed=seed, journal=journal)
 
 
 def test_a_damaged_file_is_named_and_its_part_done_again(model, some, tmp_path):
@@ -256,7 +254,7 @@ def test_the_command_killed_continues(tmp_path: Path) -> None:
     for number, code, count in ((signal.SIGKILL, -9, 2), (signal.SIGINT, 130, 3)):
         for old in (tmp_path / "r/evaluation.state").rglob("*.pt"):
             old.unlink()
-        at = "hardball.evaluation.execution:attempt"
+        at = "hardball.evaluation.tasks:attempt"
         planned = commands.Signal(at=at, count=count, number=number)
         ended, _, err = commands.run(words, tmp_path, planned=planned)
         assert ended == code

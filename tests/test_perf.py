@@ -250,14 +250,14 @@ def test_a_network_that_views_its_activations_is_trained_and_evaluated(channels)
     )
     # every family of attacks: their iterates and gradients come in the layouts they come in
     attacks = {**protocols.strong, **protocols.autoattack}
-    assert evaluate(model, data.rows(slice(0, 8)), LInf(0.1), attacks=attacks).clean.n == 8
+    assert evaluate(model, data.rows(slice(0, 8)), eps=0.1, attacks=attacks).clean.n == 8
 
 
 @pytest.mark.parametrize(
     "use",
     [
         lambda model, data: fit(model, data, curriculum=Constant(0.1, 1)),
-        lambda model, data: evaluate(model, data, LInf(0.1), attacks=protocols.quick),
+        lambda model, data: evaluate(model, data, eps=0.1, attacks=protocols.quick),
     ],
     ids=["fit", "evaluate"],
 )

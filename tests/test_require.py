@@ -54,7 +54,7 @@ def test_a_requirement_is_met_from_its_accuracy_on(right, met):
     found = made(right)
     assert asked.met_by(found) is met
     assert asked.as_json(found) == {"eps": 0.4, "accuracy": 0.9, "met": met}
-    told = asked.told(found)
+    told = asked.line(found)
     assert told.startswith(
         f"required 90.0% at ε=0.4: {'met' if met else 'MISSED'}, measured {right}"
     )
@@ -63,10 +63,10 @@ def test_a_requirement_is_met_from_its_accuracy_on(right, met):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("0.4", r"require=0.4; allowed is EPS:ACC, two numbers, e.g. 0.4:0.90"),
-        ("0.4:0.9:1", r"require=0.4:0.9:1; allowed is EPS:ACC"),
-        ("a:b", r"require=a:b; allowed is EPS:ACC"),
-        ("0.4:0.9,", r"require=; allowed is EPS:ACC"),
+        ("0.4", r"`require=0.4`; allowed is EPS:ACC, two numbers, e.g. 0.4:0.90"),
+        ("0.4:0.9:1", r"`require=0.4:0.9:1`; allowed is EPS:ACC"),
+        ("a:b", r"`require=a:b`; allowed is EPS:ACC"),
+        ("0.4:0.9,", r"`require=`; allowed is EPS:ACC"),
         ("0.4:90", r"accuracy 90; allowed is 0 … 1: write 90% as 0.9"),
         ("0.4:nan", r"accuracy nan; allowed is 0 … 1"),
         ("0.4:-0.1", r"accuracy -0.1; allowed is 0 … 1"),
@@ -116,10 +116,10 @@ def test_the_exit_code_says_whether_requirements_are_met(evaluate):
 @pytest.mark.parametrize(
     ("more", "message"),
     [
-        (("--require", "0.4"), "require=0.4; allowed is EPS:ACC"),
+        (("--require", "0.4"), "--require 0.4; allowed is EPS:ACC"),
         (("--require", "3:0.5"), "eps=3 for linf; allowed"),
         (("--require", "nan:0.5"), "eps=nan for linf; allowed"),
-        (("--processes", "0"), "processes=0; allowed is 1 or more"),
+        (("--processes", "0"), "--processes 0; allowed is 1 or more"),
     ],
 )
 def test_mistakes_have_exit_code_2(more, message, evaluate):
@@ -147,7 +147,7 @@ def test_interruption_says_how_to_go_on(evaluate, monkeypatch):
     def interrupted(*_, **__):
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr("hardball.evaluation.execution.attempt", interrupted)
+    monkeypatch.setattr("hardball.evaluation.tasks.attempt", interrupted)
     code, _, err, _ = evaluate("--eps", 0.02)
     assert (code, err) == (130, "hardball: interrupted; the same command continues it\n")
 

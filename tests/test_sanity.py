@@ -12,12 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hardball import PGD, ThreatModel, evaluate, fgsm
+from hardball import PGD, evaluate, fgsm
 from hardball.attacks import AutoAttackPart
 from hardball.evaluation.sanity import UNLIKELY, Doubt, chance_of_at_most
 from hardball.evaluation.witnesses import as_safetensors
 
-LINF = ThreatModel("linf", 0.1)
 ATTACKS = {"sign": fgsm(), "pgd": PGD(steps=3), "margin": PGD(steps=2, loss="dlr")}
 
 
@@ -29,7 +28,7 @@ def some(digits):
 def doubted(name, model, data, **more):
     """The evaluation of what raises exactly one warning, of this name."""
     with pytest.warns(Doubt) as noted:
-        found = evaluate(model, data, LINF, **{"attacks": ATTACKS} | more)
+        found = evaluate(model, data, **{"eps": 0.1, "attacks": ATTACKS} | more)
     assert [str(note.message).partition(":")[0] for note in noted] == [name]
     assert found.doubts == tuple(str(note.message) for note in noted)
     assert found.as_json()["warnings"] == list(found.doubts)
@@ -39,7 +38,7 @@ def doubted(name, model, data, **more):
 
 def test_a_healthy_evaluation_raises_none(digits_net, some):
     with warnings.catch_warnings(action="error"):
-        found = evaluate(digits_net, some, LINF, attacks=ATTACKS)
+        found = evaluate(digits_net, some, eps=0.1, attacks=ATTACKS)
     assert found.doubts == ()
     assert 0 < found.clean.right < 120
 
@@ -50,7 +49,7 @@ def test_labels_that_are_predictions(digits_net, some):
     same = replace(some, labels=predicted)
     assert doubted("labels like predictions", digits_net, same).clean.right == 120
     with warnings.catch_warnings(action="error"):  # of few images all may well be right
-        evaluate(digits_net, same.rows(slice(0, 99)), LINF, attacks=ATTACKS)
+        evaluate(digits_net, same.rows(slice(0, 99)), eps=0.1, attacks=ATTACKS)
 
 
 def test_absent_classes(digits_net, some):
@@ -58,7 +57,7 @@ def test_absent_classes(digits_net, some):
     found = doubted("absent classes", digits_net, some.rows(kept))
     assert "no image of class 3, 7 among" in found.doubts[0]
     with warnings.catch_warnings(action="error"):  # what chance leaves out is no doubt
-        evaluate(digits_net, some.rows(slice(0, 4)), LINF, attacks=ATTACKS)
+        evaluate(digits_net, some.rows(slice(0, 4)), eps=0.1, attacks=ATTACKS)
 
 
 @given(classes=st.integers(1, 4), n=st.integers(1, 6), present=st.integers(0, 4))
@@ -122,8 +121,8 @@ def test_a_model_that_stays_stochastic(digits_net, some):
 def test_dropout_left_in_training_mode_is_switched_off(digits_net, some):
     model = nn.Sequential(deepcopy(digits_net), nn.Dropout(0.5)).train()
     with warnings.catch_warnings(action="error"):
-        found = evaluate(model, some, LINF, attacks=ATTACKS)
-    assert found.worst == evaluate(digits_net, some, LINF, attacks=ATTACKS).worst
+        found = evaluate(model, some, eps=0.1, attacks=ATTACKS)
+    assert found.worst == evaluate(digits_net, some, eps=0.1, attacks=ATTACKS).worst
     assert model.training
 
 
@@ -131,7 +130,7 @@ def test_dropout_left_in_training_mode_is_switched_off(digits_net, some):
 def test_half_precision_is_evaluated_as_it_is(dtype, digits_net, some):
     model = deepcopy(digits_net).to(dtype)
     found = doubted("half precision", model, some)
-    whole = evaluate(digits_net, some, LINF, attacks=ATTACKS)
+    whole = evaluate(digits_net, some, eps=0.1, attacks=ATTACKS)
     assert found.witnesses.dtype == torch.float32
     assert abs(found.worst[0.1].right - whole.worst[0.1].right) <= 6
     as_safetensors(model, some, found, weights_sha256="", data_sha256="")
@@ -140,8 +139,8 @@ def test_half_precision_is_evaluated_as_it_is(dtype, digits_net, some):
 def test_double_precision_is_no_doubt(digits_net, some):
     model = deepcopy(digits_net).double()
     with warnings.catch_warnings(action="error"):
-        found = evaluate(model, some, LINF, attacks=ATTACKS)
-    assert found.clean == evaluate(digits_net, some, LINF, attacks=ATTACKS).clean
+        found = evaluate(model, some, eps=0.1, attacks=ATTACKS)
+    assert found.clean == evaluate(digits_net, some, eps=0.1, attacks=ATTACKS).clean
 
 
 class Squashed(nn.Module):
@@ -161,12 +160,12 @@ def test_autoattacks_own_flags_are_told_where_it_runs(digits_net, some):
     assert "probabilities: the outputs are probabilities" in found.doubts[0]
     assert "return what goes into the softmax" in found.doubts[0]
     with warnings.catch_warnings(action="error"):
-        evaluate(digits_net, few, LINF, attacks={"square": part})
-        evaluate(model, few, LINF, attacks={"sign": fgsm()})
+        evaluate(digits_net, few, eps=0.1, attacks={"square": part})
+        evaluate(model, few, eps=0.1, attacks={"sign": fgsm()})
 
 
 def test_a_model_without_gradients_raises_no_flag(digits_net, some):
     """They look at gradients, which Square does not need."""
     few, part = some.rows(slice(0, 20)), AutoAttackPart(name="square", queries=2)
     with warnings.catch_warnings(action="error"):
-        evaluate(lambda x: digits_net(x).detach(), few, LINF, attacks={"square": part})
+        evaluate(lambda x: digits_net(x).detach(), few, eps=0.1, attacks={"square": part})

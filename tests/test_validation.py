@@ -105,9 +105,9 @@ def test_a_radius_that_breaks_no_image_is_kept_out_of_json(some):
 def test_what_has_no_object_does_not_apply(robust_net, some):
     subject = context(robust_net, some)
     for run_check, why in (
-        (blackbox.transfer, "no --source"),
+        (blackbox.transfer, "no source"),
         (blackbox.semi_black_box, "random weights"),
-        (distortion.smallest_distortion, "no --base"),
+        (distortion.smallest_distortion, "no base"),
     ):
         with pytest.raises(NotApplicable, match=why):
             run_check(subject)

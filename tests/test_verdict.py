@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from scipy.stats import binom
 
 from hardball.evaluation import Accuracy
-from hardball.evaluation.checks.result import FEW, Check, Limit, at_least, counted
-from hardball.evaluation.checks.verdict import CLAIM, Figure, judge, masked_beyond
+from hardball.evaluation.checks.limits import CLAIM_LIMIT, FEW, Limit, at_least, masked_beyond
+from hardball.evaluation.checks.result import Check, counted
+from hardball.evaluation.checks.verdict import Figure, judge
 
 COUNTS = st.integers(1, 400).flatmap(lambda n: st.tuples(st.integers(0, n), st.just(n)))
 
@@ -103,7 +104,7 @@ def test_sentences_carry_the_number_the_attack_and_the_check():
 
 def test_weaker_begins_where_a_point_is_proved():
     """1% lies below the one-sided 95% bound of the share that fell, not before."""
-    first = CLAIM.first(1000)
+    first = CLAIM_LIMIT.first(1000)
     assert verdict(920, 920 - first + 1).word == "trustworthy"
     assert verdict(920, 920 - first).word == "weaker than claimed"
     assert 10 < first < 20

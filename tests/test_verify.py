@@ -7,7 +7,7 @@ import itertools
 import json
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +22,8 @@ from torch import nn
 import hardball
 from hardball import Dataset, ThreatModel, UserError, storage
 from hardball.cli import main
-from hardball.commands.evaluate import measure
+from hardball.commands.measure import MeasureConfig, Measured, measure
+from hardball.commands.subject import SubjectConfig
 from hardball.data import DATASETS
 from hardball.evaluation import Accuracy, sanity
 from hardball.evaluation.sanity import Doubt
@@ -30,14 +31,12 @@ from hardball.evaluation.witnesses import sealed
 from hardball.fingerprint import tensors_sha256
 from hardball.losses import correct
 from hardball.threats import GEOMETRIES
-from hardball.verification import arithmetic
-from hardball.verification.verify import Verification, verify
+from hardball.verification import Verification, arithmetic, verify
 
 SOURCE = Path(hardball.__file__).parent
 SETTINGS: dict[str, Any] = {
     "eps": [0.05, 0.1],
     "attacks": ["fgsm", "pgd-20"],
-    "protocol": "quick",
     "n": 40,
     "seed": 0,
     "batch_size": 64,
@@ -98,8 +97,15 @@ class Evaluated:
 def evaluated(folder: Path, net: nn.Module, norm: str = "linf", **more: Any) -> Evaluated:
     made = Evaluated(folder)
     storage.save_weights(net, made.weights)
-    measure(made.weights, **(SETTINGS | {"eps": RADII[norm], "norm": norm} | more))
+    measured(made.weights, **({"eps": RADII[norm], "norm": norm} | more))
     return made
+
+
+def measured(weights: Path, **more: Any) -> Measured:
+    asked = SETTINGS | more
+    subject = {f.name: asked[f.name] for f in fields(SubjectConfig) if f.name in asked}
+    how = {f.name: asked[f.name] for f in fields(MeasureConfig) if f.name in asked}
+    return measure(SubjectConfig(weights, **subject), MeasureConfig(**how))
 
 
 @pytest.fixture(scope="module")
@@ -418,7 +424,7 @@ def test_what_depends_on_rounding_is_counted_apart(tmp_path, monkeypatch):
 
 def test_it_shares_no_arithmetic_with_the_evaluation():
     """Walk what it imports, and what that imports: no accuracy, no attacks, no threat models."""
-    seen, left = set(), {"hardball.verification.verify"}
+    seen, left = set(), {"hardball.verification.recheck"}
     while left:
         module = left.pop()
         seen.add(module)
@@ -491,16 +497,18 @@ def test_it_agrees_with_the_evaluation_on_digests():
 def test_code_that_a_file_names_is_not_run_unasked(honest):
     told = json.loads(honest.record.read_text())["model"]
     honest.tell(model=told | {"name": "os:getcwd"})
-    with pytest.raises(UserError, match=r"os:getcwd, which is code of its own.*--model os:getcwd"):
+    with pytest.raises(
+        UserError, match=r"model 'os:getcwd' is code outside hardball.*trust_model_code"
+    ):
         honest.verify()
 
 
 def test_refusals_name_the_value_and_the_cure(honest, tmp_path):
     with pytest.raises(UserError, match=r"no run and no weights at .*nowhere"):
         verify(tmp_path / "nowhere")
-    with pytest.raises(UserError, match="batch_size=0; allowed is 1 or more"):
+    with pytest.raises(UserError, match="`batch_size=0`; allowed is 1 or more"):
         verify(honest.weights, batch_size=0)
-    with pytest.raises(UserError, match="--model mnist_cnn, but the evaluation is of digits_cnn"):
+    with pytest.raises(UserError, match="`model=mnist_cnn`, but the evaluation is of digits_cnn"):
         verify(honest.weights, model="mnist_cnn")
     honest.record.write_text('{"schema": 1}')
     with pytest.raises(UserError, match="schema 1, which had no witnesses; evaluate again"):
@@ -514,7 +522,7 @@ def test_a_later_find_lowers_the_accuracy_and_is_verified(digits_net, tmp_path, 
     """What a check beyond the attacks breaks is a witness like any other."""
     made = Evaluated(tmp_path)
     storage.save_weights(digits_net, made.weights)
-    found = measure(made.weights, **(SETTINGS | {"eps": [0.02, 0.1], "attacks": ["fgsm"]}))
+    found = measured(made.weights, eps=[0.02, 0.1], attacks=["fgsm"])
     before = found.evaluation
     images, labels = digits.images[:40], digits.labels[:40]
     result = hardball.PGD(steps=20)(digits_net, images, labels, ThreatModel("linf", 0.09))
@@ -538,7 +546,7 @@ def test_a_later_find_lowers_the_accuracy_and_is_verified(digits_net, tmp_path, 
 
 
 def test_finds_beyond_the_measured_radius_count_for_nothing(honest, digits_net, digits):
-    before = measure(honest.weights, **SETTINGS).evaluation
+    before = measured(honest.weights).evaluation
     rows = before.broken_at.isinf().nonzero().squeeze(1)
     assert len(rows) > 0
     beyond = before.lowered(rows, 1 - digits.images[rows], [0.11] * len(rows), "check 9")

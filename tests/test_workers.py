@@ -14,9 +14,10 @@ import torch
 from torch import nn
 
 import commands
-from hardball import PGD, Targeted, ThreatModel, UserError, evaluate, fgsm
+from hardball import PGD, Targeted, UserError, evaluate, fgsm
+from hardball.attacks import Attack
 from hardball.evaluation import Journal
-from hardball.evaluation.journal import identity
+from hardball.evaluation.journal import scope_of
 from test_journal import Companions, answer
 
 ATTACKS = {
@@ -48,7 +49,6 @@ def measure(model, data, **more):
     return evaluate(
         model,
         data,
-        ThreatModel("linf", 0.1),
         **{"attacks": ATTACKS, "eps": [0.05, 0.1], "batch_size": 7} | more,
     )
 
@@ -66,13 +66,13 @@ def test_processes_and_batch_size_change_nothing(model, some):
 
 
 @dataclass(frozen=True)
-class Planted:
+class Planted(Attack):
     """Does something else at some example."""
 
     what: str
     cost: int = 1
 
-    def __call__(self, model, images, labels, threat, *, generator=None):
+    def run(self, model, images, labels, threat, generator):
         if self.what == "dies":
             os.kill(os.getpid(), signal.SIGKILL)
         if self.what == "raises":
@@ -82,19 +82,19 @@ class Planted:
         if self.what == "warns":
             warnings.warn("seen in the worker", RuntimeWarning, stacklevel=2)
             warnings.warn("for programmers", DeprecationWarning, stacklevel=2)
-        return PGD(steps=1)(model, images, labels, threat, generator=generator)
+        return PGD(steps=1).run(model, images, labels, threat, generator)
 
 
 @pytest.mark.parametrize(
     ("what", "kind", "message"),
     [
-        ("dies", UserError, r"ended with code -9, perhaps for want of memory; use fewer"),
+        ("dies", UserError, r"ended with code -9, perhaps for lack of memory; use fewer"),
         ("raises", UserError, r"^what=raises; allowed is nothing else$"),
         ("fails", RuntimeError, r"(?s)in a process of the evaluation.*IndexError: far out"),
     ],
 )
 def test_what_goes_wrong_there_is_told_here(what, kind, message, model, some, tmp_path):
-    who = identity(some, "linf", 0, weights_sha256="w", model={})
+    who = scope_of(some, "linf", 0, weights_sha256="w", model={})
     attacks = {"sign": fgsm(), "planted": replace(Planted(what), cost=9)}
     with pytest.raises(kind, match=message):
         measure(model, some, attacks=attacks, processes=2, journal=Journal(tmp_path, who))
@@ -113,7 +113,7 @@ def test_warnings_there_are_warnings_here(model, some):
 
 
 def test_nothing_left_to_do_starts_no_process(model, some, tmp_path, monkeypatch):
-    who = identity(some, "linf", 0, weights_sha256="w", model={})
+    who = scope_of(some, "linf", 0, weights_sha256="w", model={})
     expected = answer(measure(model, some, journal=Journal(tmp_path, who)))
     monkeypatch.setattr("hardball.evaluation.workers._Worker", None)  # not to be called
     found = measure(model, some, processes=2, journal=Journal(tmp_path, who))
@@ -127,11 +127,11 @@ def test_refusals_name_the_value_and_the_cure(model, some):
 
     with pytest.raises(UserError, match=r"(?s)cannot be sent.*Local.*at the top of a module"):
         measure(Local(), some, processes=2)
-    with pytest.raises(UserError, match="processes=0; allowed is 1 or more"):
+    with pytest.raises(UserError, match="`processes=0`; allowed is 1 or more"):
         measure(model, some, processes=0)
     meta = replace(some, images=some.images.float())
     object.__setattr__(meta, "images", torch.zeros(50, 1, 8, 8, device="meta"))
-    with pytest.raises(UserError, match="processes=2 on meta; one process drives a GPU"):
+    with pytest.raises(UserError, match="`processes=2` on meta; one process drives a GPU"):
         measure(model, meta, processes=2)
 
 

@@ -12,14 +12,17 @@ from .attacks import Targeted as Targeted
 from .attacks import Transfer as Transfer
 from .attacks import fgsm as fgsm
 from .attacks import minimum_distortion as minimum_distortion
+from .certify import Certificate as Certificate
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
 from .errors import UserError as UserError
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Journal as Journal
+from .evaluation import checklist as checklist
 from .evaluation import evaluate as evaluate
+from .evaluation import load_evaluation as load_evaluation
 from .evaluation import protocols as protocols
-from .evaluation.checks.checklist import checklist as checklist
+from .evaluation import save_evaluation as save_evaluation
 from .models import Normalize as Normalize
 from .models import build as build
 from .runs import Run as Run
@@ -42,4 +45,4 @@ from .training import Settings as Settings
 from .training import Stopping as Stopping
 from .training import TrainingAttack as TrainingAttack
 from .training import fit as fit
-from .verification.verify import verify as verify
+from .verification import verify as verify

@@ -40,11 +40,50 @@ def find(kind: str, name: str, known: Mapping[str, T], *, trusted: bool = True) 
             )
         return known[name]
     if not trusted:
+        refuse_code(kind, name)
+    return _imported(kind, name)
+
+
+def refuse_code(kind: str, name: object) -> None:
+    """Refuse a file's name for code outside hardball, before anything is imported.
+
+    Raises:
+        Untrusted: it is one, or no name at all.
+    """
+    if not isinstance(name, str) or is_own(name):
         raise Untrusted(
             f"the {kind} {name!r} is code outside hardball, which a file asks to run; nothing was "
-            f"imported: if you trust it pass `trust_model_code=true`"
+            "imported: if you trust it pass `trust_model_code=true` (from Python: trust=True)"
         )
-    return _imported(kind, name)
+
+
+def instance(kind: str, name: str, known: Mapping[str, T], base: type[T]) -> T:
+    """What a user's name stands for, as an instance of `base`: a class is called without arguments,
+    an instance is taken as it is.
+
+    Raises:
+        UserError: no such name, a class that needs arguments, or something else than a `base`.
+    """
+    found = find(kind, name, known)
+    if isinstance(found, type) and issubclass(found, base):
+        found = made(kind, name, found)
+    return derived(kind, name, found, base)
+
+
+def derived(kind: str, name: str, thing: object, base: type[T]) -> T:
+    """`thing` itself, seen to be an instance of `base`.
+
+    Raises:
+        UserError: it is not.
+    """
+    if not isinstance(thing, base):
+        what = f"the class {thing.__qualname__}" if isinstance(thing, type) else repr(thing)
+        package = base.__module__.rpartition(".")[0]
+        raise UserError(
+            f"{kind} {name!r} is {what[:60]}; allowed is an instance of a class derived from "
+            f"{package}.{base.__qualname__}"
+        )
+    return thing
 
 
 def _imported(kind: str, name: str) -> Any:

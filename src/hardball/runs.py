@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from hardball import models, storage
+from hardball import models, names, storage
 from hardball.errors import UserError
 
 Config = dict[str, Any]
@@ -126,7 +126,9 @@ class RunFolder:
             raise UserError(
                 f"{self.config_file} is damaged: {str(error).splitlines()[0]}; restore it"
             ) from error
-        if not isinstance(config, dict):
+        if not isinstance(config, dict) or not all(
+            isinstance(config.get(part) or {}, dict) for part in ("data", "model", "origin")
+        ):
             raise UserError(f"{self.config_file} is no run's config; restore it")
         return config
 
@@ -183,18 +185,26 @@ class Run:
     folder: RunFolder | None
 
 
-def model_from(config: Config, *, trust: bool = True) -> nn.Module:
+def model_from(config: Config, *, trust: bool = False) -> nn.Module:
     """The architecture a config names, with fresh weights.
 
+    Args:
+        config: of a run; its `model` has name, args, shape and classes.
+        trust: the name may be one of code outside hardball: the user gave it, or trusts the file. A
+            file alone makes nothing run but hardball's own networks.
+
     Raises:
+        Untrusted: code outside hardball, without `trust`; nothing was imported.
         UserError: the config names none that can be built by name.
     """
     spec = config.get("model") or {}
     if not spec.get("name"):
         raise UserError(
-            "this run's model was made in Python and has no name to rebuild it by; load its "
-            "weights.safetensors into your own model"
+            "this run's model was made in Python and has no name to rebuild it by; pass the network "
+            "itself: load_run(path, model=network)"
         )
+    if not trust:
+        names.refuse_code("model", spec["name"])
     return models.build(spec["name"], spec["shape"], spec["classes"], spec.get("args"))
 
 
@@ -206,24 +216,41 @@ def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
     return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
 
 
-def load_run(path: Path | str) -> Run:
+def load_run(path: Path | str, *, trust: bool = False, model: nn.Module | str | None = None) -> Run:
     """A run's model, in evaluation mode, with its last good weights.
 
+    Args:
+        path: the run's folder.
+        trust: code outside hardball that the run's config names may be imported and called. Only for
+            folders that you made, or whose code you have read.
+        model: where the network is code of your own: its name as the config has it
+            ("package.module:Class"), or the network itself, which then gets the weights.
+
     Raises:
+        Untrusted: the network is code outside hardball, and neither `trust` nor `model` says that it
+            may run.
         UserError: no run there, no weights yet, weights that do not fit.
     """
     folder = RunFolder(Path(path))
     config = folder.config()
     if not folder.weights_file.exists():
         raise UserError(
-            f"{folder.path} has no weights yet; let it finish an epoch: --resume {folder.path}"
+            f"{folder.path} has no weights yet; let it finish an epoch: `resume={folder.path}`"
         )
-    model = model_from(config)
-    storage.load_weights(model, folder.weights_file)
+    network = model if isinstance(model, nn.Module) else _named(config, model, trust=trust)
+    storage.load_weights(network, folder.weights_file)
     return Run(
-        model=model.eval(),
+        model=network.eval(),
         config=config,
         outcome=folder.outcome(),
         history=read_metrics(folder),
         folder=folder,
     )
+
+
+def _named(config: Config, name: str | None, *, trust: bool) -> nn.Module:
+    """The network of a config, whose name the user may have confirmed."""
+    known = (config.get("model") or {}).get("name")
+    if name is not None and name != known:
+        raise UserError(f"`model={name}`, but the run's is {known}; leave it out, or name that")
+    return model_from(config, trust=trust or name is not None)

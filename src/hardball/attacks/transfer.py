@@ -8,7 +8,7 @@ from hardball.attacks.adapters import Guarded
 from hardball.attacks.base import Attack
 from hardball.attacks.pgd import PGD
 from hardball.attacks.result import Classifier
-from hardball.errors import UserError
+from hardball.errors import CannotRun
 from hardball.isolation import evaluating, untouched
 from hardball.threats import Generator, ThreatModel
 from hardball.validation import validate_logits
@@ -24,7 +24,7 @@ class Transfer(Attack):
     model attacked.
 
     Raises:
-        UserError: a source with another number of classes than the model.
+        CannotRun: a source with another number of classes than the model.
     """
 
     source: Classifier
@@ -59,7 +59,7 @@ class Transfer(Attack):
         with untouched(self.source), evaluating(self.source):
             known = validate_logits(self.source(images[:1]), 1).shape[1]
             if known != model.classes:
-                raise UserError(
+                raise CannotRun(
                     f"the source has {known} classes and the model {model.classes}; a transfer needs a "
                     "source trained for the same classes"
                 )

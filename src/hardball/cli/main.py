@@ -107,7 +107,7 @@ COMMANDS: dict[str, Command | Group] = {
         place="hardball.cli.evaluate:evaluate",
         about="Measure clean and robust accuracy of a run; prints the table and writes "
         "evaluation.json.",
-        arguments="RUN",
+        parses=True,
     ),
     "verify": Command(
         place="hardball.cli.verify:verify",

@@ -5,14 +5,16 @@ from pathlib import Path
 from rich.console import Console
 
 from hardball.report.tables import findings_table
-from hardball.verification import verify as recipe
+from hardball.verification import verify as recheck
 
 
 def verify(
     run: Path,
     *,
+    data: str | None = None,
     data_root: Path | None = None,
     model: str | None = None,
+    trust_model_code: bool = False,
     batch_size: int = 256,
 ) -> int:
     """Re-check every witness of an evaluation against weights and data, trusting nothing else.
@@ -21,11 +23,21 @@ def verify(
 
     Args:
         run: a run, or a weights file, that was evaluated.
-        data_root: where the data is, if not where the run had it.
-        model: the network, where it is of your own code; what a file names is not run unasked.
+        data: the data set, where it is loaded by code of your own (package.module:function).
+        data_root: where the data is, if neither where the run has it nor where it was evaluated.
+        model: the network, where it is code of your own (package.module:Class).
+        trust_model_code: let the evaluation name code outside hardball, which is then imported and
+            called.
         batch_size: images at a time.
     """
-    found = recipe.verify(run, data_root=data_root, model=model, batch_size=batch_size)
+    found = recheck(
+        run,
+        data=data,
+        data_root=data_root,
+        model=model,
+        trust=trust_model_code,
+        batch_size=batch_size,
+    )
     console = Console()
     rows = [(finding.what, finding.found, finding.holds) for finding in found.findings]
     console.print(findings_table(rows, title=run.name))

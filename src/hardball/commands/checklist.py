@@ -1,53 +1,76 @@
 """The checklist asked for by names: what `hardball evaluate --protocol checklist` does after measuring."""
 
-from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from rich.progress import Progress
 
-from hardball import storage
-from hardball.commands.evaluate import Measured
+from hardball import names, storage
+from hardball.commands.measure import MeasureConfig, Measured, Say
+from hardball.commands.subject import SubjectConfig, complete_config
 from hardball.commands.train import weights_of
 from hardball.errors import UserError
-from hardball.evaluation.checks.checklist import Checklist, checklist
-from hardball.evaluation.checks.context import Origin
+from hardball.evaluation import Checklist, Origin, checklist
 from hardball.evaluation.checks.result import Check
 from hardball.report.checks import check_lines, heading
-from hardball.runs import load_run, model_from
+from hardball.runs import Config, RunFolder, model_from
 from hardball.threats import ThreatModel
 
 
-def check(
+@dataclass(frozen=True, kw_only=True)
+class ChecklistConfig:
+    """With which effort to check, and with which other networks to compare."""
+
+    budget: Literal["quick", "standard", "full"] | None = None
+    """Effort of the checklist: quick, standard (default) or full."""
+    source: Path | None = None
+    """Another run, to transfer attacks from (checklist)."""
+    base: Path | None = None
+    """The run whose smallest distortions are to be surpassed (checklist); by default the one that this
+    run was extended from."""
+
+    def require_use(self, used: bool) -> None:
+        """Refuse these settings where no checklist follows, and networks that are not there: asked
+        before the evaluation, which takes long.
+
+        Raises:
+            UserError: one of them.
+        """
+        for name, value in vars(self).items():
+            if value is not None and not used:
+                raise UserError(
+                    f"`{name}={value}` without `protocol=checklist`, which alone uses it"
+                )
+        for path in (self.source, self.base):
+            if path is not None and not weights_of(path).is_file():
+                raise UserError(
+                    f"no run and no weights at {path}; name a folder that training made, or a file"
+                )
+
+
+def run_checklist(
     measured: Measured,
-    path: Path,
+    asked: ChecklistConfig,
     *,
-    budget: str,
-    source: Path | None,
-    base: Path | None,
-    batch_size: int,
+    how: MeasureConfig,
     progress: Progress | None = None,
-    say: Callable[[str], object] = lambda line: None,
+    say: Say = lambda line: None,
 ) -> tuple[Checklist, Measured]:
     """Run the checks at the largest ε measured, judge, and write both into evaluation.json.
 
     Args:
         measured: the evaluation.
-        path: the run, or the weights file.
-        budget: quick, standard or full.
-        source: another run to transfer from.
-        base: the run whose smallest distortions are to be surpassed; by default the one that this run
-            was extended from.
-        batch_size: images at a time.
+        asked: effort and other networks, seen by `refuse_untrusted`.
+        how: how it was measured.
         progress: shows how far each attack has come.
-        say: told of each finished check, in lines of 80 columns.
+        say: called with each finished check, in lines of 80 columns.
 
     Raises:
-        UserError: no such budget, no run at `source` or `base`, or weights that do not fit.
+        UserError: weights that do not fit.
     """
-    eps = max(measured.evaluation.radii)
-    origin = _origin(measured, path)
+    budget, eps = asked.budget or "standard", max(measured.evaluation.radii)
+    origin = _origin(measured)
 
     def done(check: Check) -> None:
         say("\n".join(check_lines(check)))
@@ -55,18 +78,19 @@ def check(
     say("\n".join(heading(budget, eps)))
     required = [one.accuracy for one in measured.require if one.eps == eps]
     found = checklist(
-        measured.network,
-        measured.data,
+        measured.subject.network,
+        measured.subject.data,
         ThreatModel(measured.evaluation.norm, eps),
         measured.evaluation,
         budget=budget,
-        source=None if source is None else _other(source, measured),
-        base=origin if base is None else _other(base, measured),
+        source=None if asked.source is None else _other(asked.source, measured),
+        base=origin if asked.base is None else _other(asked.base, measured),
         origin=origin,
         required=max(required, default=None),
         failures=measured.failures,
-        seed=measured.evaluation.seed,
-        batch_size=batch_size,
+        seed=how.seed,
+        batch_size=how.batch_size,
+        processes=how.processes,
         journal=measured.journal,
         progress=progress,
         done=done,
@@ -76,47 +100,60 @@ def check(
     return found, lowered
 
 
-def refuse_missing(*paths: Path | None) -> None:
-    """Asked before the evaluation, which takes long.
+def refuse_untrusted(asked: ChecklistConfig, subject: SubjectConfig) -> None:
+    """Refuse other runs whose networks are code outside hardball, before the evaluation.
 
     Raises:
-        UserError: one of them is not there.
+        Untrusted: one of them, if it is not the subject's own, which was accepted.
     """
-    for path in paths:
-        if path is not None and not weights_of(path).is_file():
-            raise UserError(
-                f"no run and no weights at {path}; name a folder that training made, or a file"
-            )
+    config = complete_config(subject)
+    origin = _place_of_origin(config, subject.run)
+    for path in (asked.source, asked.base, origin if isinstance(origin, Path) else None):
+        if path is not None and not subject.trust_model_code:
+            name = _config(path, config)["model"]["name"]
+            if name != config["model"]["name"]:
+                names.refuse_code("model", name)
+
+
+def _config(path: Path, own: Config) -> Config:
+    """Of another run; for a weights file that of the network measured."""
+    config = RunFolder(path).config() if path.is_dir() else own
+    if not (config.get("model") or {}).get("name"):
+        raise UserError(f"{path} does not say which network it is; name its weights file instead")
+    return config
 
 
 def _other(path: Path, measured: Measured) -> Origin:
     """Another network: a run, or a weights file for the architecture of the one measured."""
-    if path.is_dir():
-        model = load_run(path).model
-    else:
-        model = model_from(measured.config)
-        storage.load_weights(model, path)
-    device = measured.data.images.device
-    return Origin(name=path.name, model=model.to(device).eval())
+    # `refuse_untrusted` has seen its name
+    model = model_from(_config(path, measured.subject.config), trust=True)
+    storage.load_weights(model, weights_of(path))
+    return Origin(name=path.name, model=model.to(measured.subject.data.images.device).eval())
 
 
-def _origin(measured: Measured, path: Path) -> Origin | None:
+def _origin(measured: Measured) -> Origin | None:
     """The network that the run was extended from, if it was, and if it is still the same."""
-    known: dict[str, Any] | None = measured.config.get("origin")
+    found = _place_of_origin(measured.subject.config, measured.path)
+    if found is None:
+        return None
+    if isinstance(found, Path):
+        return _other(found, measured)
+    name = Path(measured.subject.config["origin"]["path"]).name
+    return Origin(name=name, model=None, reason=found)
+
+
+def _place_of_origin(config: Config, run: Path) -> Path | str | None:
+    """Where the run's origin is: as it was named then, or else beside the run; the reason, if it is
+    there no more; None if the run was trained from random weights."""
+    known: dict[str, Any] | None = config.get("origin")
     if not known:
         return None
     named = Path(known["path"])
-    # as it was named then, or else beside the run
-    places = [named, path.resolve().parent / named.name]
-    for place in places:
+    for place in (named, run.resolve().parent / named.name):
         if not weights_of(place).is_file():
             continue
         digest = storage.digest(storage.read_bytes(weights_of(place), "weights"))
         if digest == known["sha256"]:
-            return _other(place, measured)
-        return _gone(named, f"{place} has changed since this run was extended from it")
-    return _gone(named, f"{named}, which this run was extended from, is not there")
-
-
-def _gone(named: Path, reason: str) -> Origin:
-    return Origin(name=named.name, model=None, reason=reason)
+            return place
+        return f"{place} has changed since this run was extended from it"
+    return f"{named}, which this run was extended from, is not there"

@@ -23,7 +23,6 @@ from hardball.report.figures import as_png, training_and_accuracy
 from hardball.report.html import page
 from hardball.runs import Run, RunFolder, write_json
 from hardball.storage import write_atomically
-from hardball.threats import LInf
 from hardball.training.stopping import constant_loss
 
 DATA, EPS = "digits-bw", 0.45
@@ -153,7 +152,7 @@ def _train(contestant: Contestant, seed: int, out: Path, console: Console) -> Ru
 def _measured(contestant: Contestant, seed: int, run: Run) -> dict[str, Any]:
     assert run.outcome is not None
     test = load_dataset(DATA, split="test")
-    found = evaluate(run.model.cpu(), test, LInf(EPS), eps=MEASURED_AT, attacks=ATTACKS)
+    found = evaluate(run.model.cpu(), test, eps=MEASURED_AT, attacks=ATTACKS)
     return {
         "name": contestant.name,
         "seed": seed,

@@ -1,4 +1,4 @@
-"""What an evaluation must reach: --require EPS:ACC."""
+"""What an evaluation must reach: the argument `require`, EPS:ACC."""
 
 from dataclasses import dataclass
 from typing import Self
@@ -29,11 +29,11 @@ class Requirement:
             eps, accuracy = (float(part) for part in text.split(":"))
         except ValueError as error:
             raise UserError(
-                f"require={text}; allowed is EPS:ACC, two numbers, e.g. 0.4:0.90"
+                f"`require={text}`; allowed is EPS:ACC, two numbers, e.g. 0.4:0.90"
             ) from error
         if not 0 <= accuracy <= 1:
             raise UserError(
-                f"require={text}: accuracy {accuracy:g}; allowed is 0 … 1: write 90% as 0.9"
+                f"`require={text}`: accuracy {accuracy:g}; allowed is 0 … 1: write 90% as 0.9"
             )
         return cls(eps=eps, accuracy=accuracy)
 
@@ -43,7 +43,7 @@ class Requirement:
     def measured(self, found: Evaluation) -> Accuracy:
         return found.worst[self.eps]
 
-    def told(self, found: Evaluation) -> str:
+    def line(self, found: Evaluation) -> str:
         """One line for the terminal."""
         word = "met" if self.met_by(found) else "MISSED"
         return (

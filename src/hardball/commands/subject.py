@@ -1,17 +1,41 @@
 """What is evaluated: a network with its weights, and the images it is asked about."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
-from hardball import storage
+from hardball import names, storage
 from hardball.commands.train import DEFAULT_MODELS, weights_of
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
-from hardball.runs import Config, RunFolder, load_run, model_from
+from hardball.runs import Config, RunFolder, model_from
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectConfig:
+    """What to evaluate."""
+
+    run: Path = field(kw_only=False)
+    """A run, or a weights file (then name data and model)."""
+    data: str | None = None
+    """Data set, if not the run's own."""
+    data_root: Path | None = None
+    """Where the data is, if not where the run had it."""
+    split: Literal["test", "train"] = "test"
+    """The part of the data."""
+    n: int | None = None
+    """Number of images, from the first; all by default."""
+    model: str | None = None
+    """Model of a weights file; or the run's own package.module:Class, which naming it allows to run."""
+    model_args: dict[str, Any] | None = None
+    """Its arguments; the run's own by default."""
+    trust_model_code: bool = False
+    """Let a run's files name code outside hardball, which is then imported and called."""
+    device: str = "auto"
+    """Where to compute: auto, cpu or cuda."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -21,74 +45,87 @@ class Subject:
     network: nn.Module
     """In evaluation mode."""
     data: Dataset
-    """The examples to measure."""
+    """The examples to measure, under the name by which they can be loaded again."""
     config: Config
     """The run's, or made of the flags; "data" and "model" are complete."""
     weights_sha256: str
     """Digest of the weights file."""
 
 
-def subject(
-    path: Path,
-    *,
-    data: str | None = None,
-    data_root: Path | None = None,
-    split: str = "test",
-    n: int | None = None,
-    model: str | None = None,
-    model_args: dict[str, Any] | None = None,
-    device: str = "auto",
-) -> Subject:
+def subject(asked: SubjectConfig) -> Subject:
     """Load a run, or a weights file (with data and model named), and the first `n` images.
 
     Raises:
-        UserError: nothing there, data that is not to be had, weights that do not fit, no such
-            device.
+        Untrusted: a file names code outside hardball, and the user did not.
+        UserError: nothing there, data that cannot be loaded, weights that do not fit, no such device.
     """
-    config = _config_of(path, data, data_root, model, model_args)
-    where = _device(device)
-    whole = load_dataset(config["data"]["name"], config["data"]["root"], split)
-    network = _loaded(path, config, whole).to(where)
+    if asked.n is not None and asked.n < 1:
+        raise UserError(f"`n={asked.n}`; allowed is 1 or more")
+    config = complete_config(asked)
+    for kind, named_by_user in (("data", asked.data), ("model", asked.model)):
+        name = config[kind]["name"]
+        if name is not None and not asked.trust_model_code and name != named_by_user:
+            names.refuse_code(KINDS[kind], name)
+    device = _device(asked.device)
+    name = config["data"]["name"]
+    whole = load_dataset(name, config["data"]["root"], asked.split)
+    # what the config leaves open of the network is the data's
+    spec = config["model"]
+    config["model"] = {
+        "name": spec["name"],
+        "args": spec.get("args") or {},
+        "shape": spec.get("shape") or list(whole.shape),
+        "classes": spec.get("classes") or whole.classes,
+    }
+    network = model_from(config, trust=True)
+    storage.load_weights(network, weights_of(asked.run))
     return Subject(
-        network=network,
-        data=whole.rows(slice(0, n)).to(where),
+        network=network.eval().to(device),
+        data=replace(whole, name=name).rows(slice(0, asked.n)).to(device),
         config=config,
-        weights_sha256=storage.digest(storage.read_bytes(weights_of(path), "weights")),
+        weights_sha256=storage.digest(storage.read_bytes(weights_of(asked.run), "weights")),
     )
 
 
-def _config_of(
-    path: Path,
-    data: str | None,
-    root: Path | None,
-    model: str | None,
-    args: dict[str, Any] | None,
-) -> Config:
-    """The run's config, or one made of the flags; flags win."""
-    config = RunFolder(path).config() if path.is_dir() else {}
+KINDS = {"data": "data set", "model": "model"}
+
+
+def complete_config(asked: SubjectConfig) -> Config:
+    """The run's config, or one made of the flags; flags win.
+
+    Raises:
+        UserError: nothing there, or it is not known which data.
+    """
+    config = config_of(asked.run)
+    known = config.get("data") or {}
+    name = asked.data or known.get("name")
+    if name is None:
+        raise UserError(f"{asked.run} does not say which data it is for; pass `data` (and `model`)")
+    default_root = known.get("root") if name == known.get("name") else None
+    config["data"] = {"name": name, "root": str(asked.data_root or default_root or "data")}
+    spec = config.get("model") or {}
+    model = asked.model or spec.get("name") or DEFAULT_MODELS.get(name)
+    if model is None:
+        raise UserError(f"{asked.run} does not say which network it is; pass `model`")
+    if model != spec.get("name"):
+        spec = {"name": model, "args": {}}
+    if asked.model_args is not None:
+        spec = spec | {"args": asked.model_args}
+    config["model"] = spec
+    return config
+
+
+def config_of(path: Path) -> Config:
+    """The config of a run; empty for a weights file.
+
+    Raises:
+        UserError: nothing there.
+    """
     if not path.exists():
         raise UserError(
             f"no run and no weights at {path}; name a folder that training made, or a file"
         )
-    known = config.get("data") or {}
-    name = data or known.get("name")
-    if name is None:
-        raise UserError(f"{path} does not say which data it is for; pass --data (and --model)")
-    default_root = known.get("root") if name == known.get("name") else None
-    config["data"] = {"name": name, "root": str(root or default_root or "data")}
-    if model is not None or not config.get("model"):
-        config["model"] = {"name": model or DEFAULT_MODELS.get(name), "args": args or {}}
-    return config
-
-
-def _loaded(path: Path, config: Config, test: Dataset) -> nn.Module:
-    """The network with its weights; what the config leaves open of it is the data's."""
-    if "shape" in config["model"] and path.is_dir():
-        return load_run(path).model
-    config["model"] |= {"shape": list(test.shape), "classes": test.classes}
-    network = model_from(config)
-    storage.load_weights(network, weights_of(path))
-    return network.eval()
+    return RunFolder(path).config() if path.is_dir() else {}
 
 
 def _device(name: str) -> torch.device:
@@ -103,6 +140,6 @@ def _device(name: str) -> torch.device:
         torch.zeros(1, device=device).item()
     except (RuntimeError, AssertionError, NotImplementedError) as error:
         raise UserError(
-            f"device={name} is not on this machine; use {best}" + (" or cpu" * (best != "cpu"))
+            f"`device={name}` is not on this machine; use {best}" + (" or cpu" * (best != "cpu"))
         ) from error
     return device

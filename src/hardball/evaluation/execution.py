@@ -1,179 +1,129 @@
-"""The unit of an evaluation's work: one attack at one ε on some examples.
+"""This attack on these examples: from the journal or anew, in so many processes.
 
-What a unit finds is a pure function of the model and the unit, so it may be done in any order, in
-any process, and kept. Shapes: R examples in the unit, F of them fallen; images [R, C, H, W].
+Shapes: N examples of the data; R of them to be attacked.
 """
 
 import json
-import time
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
-from zlib import crc32
+from contextlib import ExitStack
+from typing import Self
 
 import torch
-from torch import Tensor, nn
+from rich.progress import Progress
+from torch import Tensor
 
 from hardball.attacks import Attack, Classifier
 from hardball.data import Dataset
-from hardball.errors import UserError
+from hardball.evaluation.forward import accepting
 from hardball.evaluation.journal import Journal
-from hardball.losses import correct
-from hardball.seeding import generators
+from hardball.evaluation.tasks import Task, TaskResult
+from hardball.evaluation.workers import Pool
+from hardball.perf import measuring
 from hardball.threats import ThreatModel
-from hardball.validation import logits_of_copy
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Unit:
-    """One attack at one ε on the examples `rows`."""
+class Execution:
+    """Runs attacks on a model and a data set.
 
-    name: str
-    attack: Attack
-    threat: ThreatModel
-    rows: Tensor
-    """int64 [R], on the CPU."""
-    seed: int
+    A context manager: within its block the model is in evaluation mode with its fast layers, and the
+    processes are kept; at its end they end, and what was found is on disk.
+
+    Args:
+        model: images [B, C, H, W] → logits [B, K].
+        data: the examples, on the model's device.
+        seed: of all random numbers.
+        batch_size: examples at a time; changes the speed, not the answer.
+        processes: how many work at once, on the CPU; changes the speed, not the answer.
+        journal: keeps what was found; what is in it already is not done again.
+        progress: shows how far each attack has come.
+
+    Raises:
+        UserError: less than one process, or several on a GPU.
+    """
+
+    def __init__(
+        self,
+        model: Classifier,
+        data: Dataset,
+        *,
+        seed: int = 0,
+        batch_size: int = 256,
+        processes: int = 1,
+        journal: Journal | None = None,
+        progress: Progress | None = None,
+    ) -> None:
+        self.model = accepting(model, data.images.dtype)
+        self.data, self.seed, self.batch_size, self.processes = data, seed, batch_size, processes
+        self.journal = journal or Journal()
+        self.progress = progress or Progress(disable=True)
+        self._pool = Pool(self.model, data, batch_size, processes)
+        self._block = ExitStack()
+
+    def __enter__(self) -> Self:
+        self._block.enter_context(measuring(self.model, self.data.images))
+        self._block.callback(self.journal.flush)
+        self._block.callback(self._pool.close)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._block.close()
+
+    def run(self, name: str, attack: Attack, threat: ThreatModel, rows: Tensor) -> list[TaskResult]:
+        """One attack at one ε on the examples `rows` (int64 [R]).
+
+        Returns:
+            What was found on them: first what the journal holds, then what was done now. A kept
+            result may cover further examples, which count in its cost.
+        """
+        wanted = torch.zeros(len(self.data), dtype=torch.bool)
+        wanted[rows] = True
+        results = [r for r in self.recorded(name, attack, threat) if bool(wanted[r.rows].any())]
+        missing = wanted.clone()
+        for result in results:
+            missing[result.rows] = False
+        left = rows[missing[rows]]
+        shown = self.progress.add_task(f"{name} at {threat}", total=len(rows))
+        self.progress.advance(shown, len(rows) - len(left))
+        key = record_key(name, attack, float(threat.eps))
+        for result in self._pool.do(self._tasks(name, attack, threat, left)):
+            self.journal.append(key, result.as_record())
+            results.append(result)
+            self.progress.advance(shown, len(result.rows))
+        self.journal.flush()
+        self.progress.remove_task(shown)
+        return results
+
+    def recorded(self, name: str, attack: Attack, threat: ThreatModel) -> list[TaskResult]:
+        """What the journal holds of an attack. Of an example attacked twice the first attempt counts."""
+        found: list[TaskResult] = []
+        seen: set[int] = set()
+        for record in self.journal.records(record_key(name, attack, float(threat.eps))):
+            result = TaskResult(**record)
+            rows = set(result.rows.tolist())
+            if not rows & seen:
+                found.append(result)
+                seen |= rows
+        return found
+
+    def _tasks(self, name: str, attack: Attack, threat: ThreatModel, rows: Tensor) -> list[Task]:
+        # where processes would be idle, batches are smaller
+        size = min(self.batch_size, max(1, -(-len(rows) // self.processes)))
+        return [
+            Task(name=name, attack=attack, threat=threat, rows=part, seed=self.seed)
+            for part in split(rows, attack, size)
+        ]
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
-class Part:
-    """What a unit found."""
-
-    rows: Tensor
-    """int64 [R]: the examples attacked."""
-    fallen: Tensor
-    """bool [R]: broken, and seen to be so by `attempt` itself."""
-    examples: Tensor
-    """[F, C, H, W], on the CPU: what broke them."""
-    unconfirmed: Tensor
-    """bool [R]: claimed by the attack, but not seen."""
-    forwards: int
-    backwards: int
-    seconds: float
-
-    def as_record(self) -> dict[str, Any]:
-        return dict(vars(self))
-
-
-def key(name: str, attack: Attack, eps: float) -> str:
-    """The name under which a journal keeps an attack's parts."""
+def record_key(name: str, attack: Attack, eps: float) -> str:
+    """The key under which a journal keeps an attack's results: nothing an attack says of itself can
+    take the place of its name or of ε."""
     return json.dumps({"attack": name, "eps": eps, "is": attack.description()}, sort_keys=True)
 
 
-def recorded(journal: Journal, key: str) -> list[Part]:
-    """What a journal holds of an attack. Of an example attacked twice the first attempt counts."""
-    found: list[Part] = []
-    seen: set[int] = set()
-    for record in journal.records(key):
-        part = Part(**record)
-        rows = set(part.rows.tolist())
-        if not rows & seen:
-            found.append(part)
-            seen |= rows
-    return found
+def split(rows: Tensor, attack: Attack, batch_size: int) -> Sequence[Tensor]:
+    """The rows of each task.
 
-
-def remaining(parts: Sequence[Part], wanted: Tensor) -> tuple[list[Part], Tensor]:
-    """The parts that attacked some of the examples `wanted` (bool [N]), and which of these, bool [N],
-    none of them did."""
-    used = [part for part in parts if bool(wanted[part.rows].any())]
-    left = wanted.clone()
-    for part in used:
-        left[part.rows] = False
-    return used, left
-
-
-def split(rows: Tensor, attack: Attack, batch_size: int) -> list[Tensor]:
-    """The rows of each unit.
-
-    An attack whose random numbers depend on an example's companions says so by an attribute `chunk`:
-    its units have exactly that many examples (the last may have fewer), whatever the batch size.
+    An attack whose random numbers depend on an example's companions has a `chunk`: its tasks have
+    exactly that many examples (the last may have fewer), whatever the batch size.
     """
-    size = attack.chunk or batch_size
-    return [part for part in torch.split(rows, size) if len(part)]
-
-
-class InItsType(nn.Module):
-    """A model of another floating type than the images: they are cast for it, gradients pass."""
-
-    def __init__(self, model: nn.Module, dtype: torch.dtype) -> None:
-        super().__init__()
-        self.model, self.dtype = model, dtype
-
-    def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = self.model(images.to(self.dtype))
-        return logits.to(torch.promote_types(logits.dtype, torch.float32))
-
-
-def accepting(model: Classifier, dtype: torch.dtype) -> Classifier:
-    """The model, taking images of `dtype`."""
-    if not isinstance(model, nn.Module):
-        return model
-    own = {p.dtype for p in model.parameters() if p.is_floating_point()}
-    return model if not own or dtype in own else InItsType(model, own.pop())
-
-
-def half_precision(model: Classifier) -> torch.dtype | None:
-    """The half precision type of some of the model's parameters, if any."""
-    parameters = model.parameters() if isinstance(model, nn.Module) else ()
-    halves = (torch.float16, torch.bfloat16)
-    return next((p.dtype for p in parameters if p.dtype in halves), None)
-
-
-def logits_of(model: Classifier, data: Dataset, images: Tensor, batch_size: int) -> Tensor:
-    """Logits [R, K] of `images`, on the CPU.
-
-    Raises:
-        UserError: the model has not as many outputs as the data has classes, or changes its images.
-    """
-    found = [torch.zeros(0, data.classes)]
-    for batch in torch.split(images, batch_size):
-        if not len(batch):
-            continue
-        with torch.no_grad():
-            logits = logits_of_copy(model, batch)
-        if logits.shape[1] != data.classes:
-            raise UserError(
-                f"the model has {logits.shape[1]} outputs for {data.classes} classes of "
-                f"{data.name}; evaluate it on the data it was made for"
-            )
-        found.append(logits.cpu())
-    return torch.cat(found[1:] or found)
-
-
-def attempt(model: Classifier, data: Dataset, unit: Unit, batch_size: int) -> Part:
-    """Run a unit. The random numbers of an example depend on (seed, attack, ε, its index).
-
-    Nothing is believed: an example has fallen if what the attack returns for it lies in ball and box
-    and is misclassified in a forward pass of its own.
-    """
-    started = time.monotonic()
-    rows = unit.rows
-    here = rows.to(data.images.device)
-    images, labels = data.images[here], data.labels[here]
-    place = (crc32(unit.name.encode()), _as_int(float(unit.threat.eps)))
-    sources = generators(unit.seed, rows.tolist(), *place)
-    result = unit.attack(model, images, labels, unit.threat, generator=sources)
-    claimed = result.fooled.cpu()
-    examples = result.examples.detach()[claimed.to(result.examples.device)]
-    centres = images[claimed.to(images.device)]
-    logits = logits_of(model, data, examples, batch_size)
-    confirmed = ~correct(logits, labels.cpu()[claimed])
-    confirmed &= unit.threat.allows(examples, centres).cpu()
-    fallen = claimed.clone()
-    fallen[claimed] = confirmed
-    return Part(
-        rows=rows,
-        fallen=fallen,
-        examples=examples.cpu()[confirmed],
-        unconfirmed=claimed & ~fallen,
-        forwards=result.forwards,
-        backwards=result.backwards,
-        seconds=time.monotonic() - started,
-    )
-
-
-def _as_int(eps: float) -> int:
-    """ε as part of a seed."""
-    return round(min(eps, 1e6) * 1e9)
+    return [part for part in torch.split(rows, attack.chunk or batch_size) if len(part)]

@@ -11,24 +11,32 @@ import warnings
 from collections import defaultdict
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
+
+from torch import nn
 
 from hardball import storage
 from hardball.data import Dataset
 from hardball.errors import UserError
+from hardball.fingerprint import model_sha256
 
 Record = dict[str, Any]
-Identity = Mapping[str, Any]
+Scope = Mapping[str, Any]
+"""What results must have in common to be used together."""
+
+FORMAT = 2
+"""Of the records; those of another format are another scope."""
 
 FLUSH_SECONDS = 10.0
 """Results are on disk at the latest so long after they came (and at the end of each attack)."""
 
 
-def identity(
+def scope_of(
     data: Dataset, norm: str, seed: int, *, weights_sha256: str, model: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """What results must have in common to be used together."""
+    """The scope of an evaluation: results of another scope are never mixed with its own."""
     return {
+        "journal": FORMAT,
         "weights_sha256": weights_sha256,
         "model": dict(model),
         "data": data.name,
@@ -43,28 +51,47 @@ class Journal:
     """The records of one evaluation.
 
     Args:
-        folder: where journals are kept, each identity's in a folder of its own; None keeps the
-            records in memory alone.
-        identity: see `identity`. Records of another identity are neither used nor touched.
+        folder: where journals are kept, each scope's in a folder of its own; None keeps the records
+            in memory alone.
+        scope: see `scope_of`. Records of another scope are neither used nor changed.
 
     Raises:
         UserError: a folder that cannot be written.
     """
 
-    def __init__(self, folder: Path | None = None, identity: Identity | None = None) -> None:
-        self.identity = dict(identity or {})
+    def __init__(self, folder: Path | None = None, scope: Scope | None = None) -> None:
+        self.scope = dict(scope or {})
         self._records: dict[str, list[Record]] = defaultdict(list)
         self._pending: list[Record] = []
         self._flushed = time.monotonic()
         self._folder: Path | None = None
-        self.others: list[Identity] = []
-        """The identities of other evaluations kept in the same folder."""
+        self.others: list[Scope] = []
+        """The scopes of other evaluations kept in the same folder."""
         if folder is not None:
-            text = json.dumps(self.identity, sort_keys=True)
+            text = json.dumps(self.scope, sort_keys=True)
             self._folder = folder / storage.digest(text.encode())[:16]
-            self.others = [found for found in _identities(folder) if found != json.loads(text)]
-            storage.write_atomically(self._folder / "identity.json", text.encode())
+            self.others = [found for found in _scopes(folder) if found != json.loads(text)]
+            storage.write_atomically(self._folder / "scope.json", text.encode())
             self._load(self._folder)
+
+    @classmethod
+    def of(
+        cls,
+        folder: Path | str,
+        model: nn.Module,
+        data: Dataset,
+        *,
+        norm: str = "linf",
+        seed: int = 0,
+    ) -> Self:
+        """The journal in `folder` of a model and its data, known by their content.
+
+        Raises:
+            UserError: a folder that cannot be written.
+        """
+        digest = model_sha256(model)
+        about = {"name": type(model).__qualname__}
+        return cls(Path(folder), scope_of(data, norm, seed, weights_sha256=digest, model=about))
 
     def _load(self, folder: Path) -> None:
         for path in sorted(folder.glob("*.pt")):
@@ -102,20 +129,20 @@ class Journal:
             self._pending = []
         self._flushed = time.monotonic()
 
-    def check(self, data: Dataset, norm: str, seed: int) -> None:
-        """Refuse to mix results.
+    def require(self, data: Dataset, norm: str, seed: int) -> None:
+        """Refuse to mix results: this journal must be of these examples, this norm and this seed.
 
         Raises:
-            UserError: this journal is of other data, another norm or another seed.
+            UserError: it is not.
         """
-        if not self.identity:
+        if not self.scope:
             return
         asked = {"data_sha256": data.sha256, "norm": norm, "seed": seed}
         for name, value in asked.items():
-            if self.identity.get(name) != value:
+            if self.scope.get(name) != value:
                 raise UserError(
-                    f"{name}={value} with a journal of {name}={self.identity.get(name)}; open the "
-                    "journal with the identity of this evaluation"
+                    f"{name}={value}, but the journal is of {name}={self.scope.get(name)}; open the "
+                    "journal with the scope of this evaluation"
                 )
 
     def about_others(self) -> str | None:
@@ -125,20 +152,20 @@ class Journal:
             return None
         nearest = min(self.others, key=lambda other: len(self._differing(other)))
         different = [
-            f"{name}={_short(nearest.get(name))}, not {_short(self.identity.get(name))}"
+            f"{name}={_short(nearest.get(name))}, not {_short(self.scope.get(name))}"
             for name in self._differing(nearest)
         ]
         return f"starting anew: the results kept are for {'; '.join(different)}"
 
-    def _differing(self, other: Identity) -> list[str]:
-        return [name for name in self.identity if self.identity[name] != other.get(name)]
+    def _differing(self, other: Scope) -> list[str]:
+        return [name for name in self.scope if self.scope[name] != other.get(name)]
 
 
-def _identities(folder: Path) -> list[Identity]:
-    found: list[Identity] = []
-    for path in sorted(folder.glob("*/identity.json")):
+def _scopes(folder: Path) -> list[Scope]:
+    found: list[Scope] = []
+    for path in sorted(folder.glob("*/scope.json")):
         try:
-            content = json.loads(storage.read_bytes(path, "identity"))
+            content = json.loads(storage.read_bytes(path, "scope"))
         except (UserError, ValueError):
             continue
         if isinstance(content, dict):

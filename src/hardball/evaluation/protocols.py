@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
+from hardball import names
 from hardball.attacks import AUTOATTACK, PGD, Attack, Targeted, fgsm
 from hardball.errors import unknown
 
@@ -24,11 +25,11 @@ ATTACKS: dict[str, Attack] = {
 """name → attack. Without a step size, each step is 2.5·ε/steps."""
 
 CLAIM = "pgd-200"
-"""The paper's measure, one start, 200 signed steps (α = 0.005 at ε = 0.4): what a figure without a
-checklist would claim."""
+"""The paper's measure, one start, 200 signed steps (α = 0.005 at ε = 0.4): what is claimed without a
+checklist."""
 
 CHECKLIST = "checklist"
-"""The protocol that the checks follow."""
+"""The protocol that is followed by the checklist."""
 
 PROTOCOLS: dict[str, tuple[str, ...]] = {
     "quick": ("pgd-20",),
@@ -40,19 +41,16 @@ PROTOCOLS: dict[str, tuple[str, ...]] = {
 PROTOCOLS[CHECKLIST] = PROTOCOLS["autoattack"]
 """name → names of attacks. `paper` is the MNIST attack of arXiv 2003.13370; `autoattack` is its PGD
 (the claim), PGD on two other losses and the standard version of AutoAttack; `checklist` is the same,
-followed by the checks."""
+followed by the checklist."""
 
 
-def named(attacks: Sequence[str]) -> Mapping[str, Attack]:
-    """The attacks of these names.
+def named(wanted: Sequence[str]) -> Mapping[str, Attack]:
+    """The attacks of these names: keys of `ATTACKS`, or "package.module:Name" of your own.
 
     Raises:
-        UserError: a name that does not exist.
+        UserError: a name that does not exist, or that is no attack.
     """
-    for name in attacks:
-        if name not in ATTACKS:
-            raise unknown("attack", name, ATTACKS)
-    return {name: ATTACKS[name] for name in attacks}
+    return {name: names.instance("attack", name, ATTACKS, Attack) for name in wanted}
 
 
 def protocol(name: str) -> Mapping[str, Attack]:

@@ -5,7 +5,7 @@ Shapes: N examples; images [N, C, H, W], labels [N].
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 import torch
@@ -13,8 +13,9 @@ from torch import Tensor
 
 from hardball import environment
 from hardball.attacks import Attack
+from hardball.errors import Contradiction
 
-SCHEMA = 2
+SCHEMA = 3
 """Of evaluation.json: docs/evaluation.md describes it field by field."""
 
 SLACK = 1e-6
@@ -61,12 +62,12 @@ class Score:
     after: Accuracy
     """Accuracy left after this attack and all before it (those at smaller ε included)."""
     attacked: int
-    """Examples that were still standing."""
+    """Examples that were still classified correctly."""
     broken: int
-    """Examples that fell to this attack, each re-checked by a fresh forward pass."""
+    """Examples broken by this attack, each confirmed by a fresh forward pass."""
     unconfirmed: int
-    """Reported as fooled by the attack, but not by the fresh pass: the model is not deterministic, or
-    the attack is wrong. They count as standing."""
+    """Reported as fooled by the attack, but not confirmed by the fresh pass: the model is not
+    deterministic, or the attack is wrong. They count as classified correctly."""
     forwards: int
     backwards: int
     seconds: float
@@ -74,8 +75,30 @@ class Score:
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
+class Proof:
+    """What a certificate proved at one ε: a lower bound on the robust accuracy."""
+
+    eps: float
+    certificate: str
+    certified: Tensor
+    """bool [N]: no image of ball and box is misclassified."""
+
+    @property
+    def accuracy(self) -> Accuracy:
+        return Accuracy(right=int(self.certified.sum()), n=len(self.certified))
+
+    def as_json(self) -> dict[str, Any]:
+        return {"eps": self.eps, "certificate": self.certificate, **self.accuracy.as_json()}
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
 class Evaluation:
-    """What `evaluate` measured."""
+    """What `evaluate` measured: upper bounds by attacks and, where asked for, lower bounds by
+    certificates.
+
+    Raises:
+        Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
+    """
 
     data: str
     norm: str
@@ -85,27 +108,58 @@ class Evaluation:
     scores: list[Score]
     attacks: Mapping[str, Attack]
     broken_at: Tensor
-    """float64 [N]: smallest tested ε at which the example fell; 0 if wrong already, ∞ if standing."""
+    """float64 [N]: smallest ε tested at which the example was broken; 0 if it is misclassified without
+    attack, ∞ if nothing broke it."""
     broken_by: tuple[str, ...]
-    """[N]: the attack it fell to; "none" if it was wrong already, "" if it stands."""
+    """[N]: the attack that broke it; "none" if it is misclassified without attack, "" if nothing did."""
     witnesses: Tensor
     """[N, C, H, W]: the image that broke the example, else the example itself."""
     doubts: tuple[str, ...]
-    """Warnings: reasons not to take it at its word (see `evaluation.doubts`)."""
+    """Warnings: reasons to distrust it (see `hardball.evaluation.sanity`)."""
     seconds: float
     """Of work, as in `Score`, with the passes over the clean images."""
+    proofs: tuple[Proof, ...] = ()
+    """What certificates proved, ε ascending."""
+    machine: Mapping[str, Any] = field(default_factory=environment.facts)
+    """What it ran on."""
+
+    def __post_init__(self) -> None:
+        for proof in self.proofs:
+            both = (proof.certified & (self.broken_at <= proof.eps)).nonzero().flatten().tolist()
+            if both:
+                by = sorted({self.broken_by[row] for row in both})
+                raise Contradiction(
+                    f"{_few(both)}: certified by {proof.certificate} at eps={proof.eps:g}, and broken "
+                    f"at that ε or a smaller one by {', '.join(by)} (none: misclassified without "
+                    "attack); the certificate is unsound, or does not allow for rounding: do not "
+                    "report it before it is mended"
+                )
 
     @property
     def clean(self) -> Accuracy:
         """Accuracy without any attack."""
-        return self._standing_above(0.0)
+        return self._left_above(0.0)
 
     @property
     def worst(self) -> dict[float, Accuracy]:
         """ε → accuracy under the pointwise worst of everything that was tried."""
-        return {eps: self._standing_above(eps) for eps in self.radii}
+        return {eps: self._left_above(eps) for eps in self.radii}
 
-    def _standing_above(self, eps: float) -> Accuracy:
+    @property
+    def certified(self) -> dict[float, Accuracy]:
+        """ε → accuracy that is proved, by all certificates together; empty if there were none."""
+        return {
+            eps: Accuracy(right=int(rows.sum()), n=len(rows))
+            for eps in self.radii
+            if (rows := self.certified_at(eps)) is not None
+        }
+
+    def certified_at(self, eps: float) -> Tensor | None:
+        """bool [N]: the examples that a certificate proved at ε; None if none was asked."""
+        rows = [proof.certified for proof in self.proofs if proof.eps == eps]
+        return torch.stack(rows).any(dim=0) if rows else None
+
+    def _left_above(self, eps: float) -> Accuracy:
         return Accuracy(right=int((self.broken_at > eps).sum()), n=len(self.broken_at))
 
     def lowered(
@@ -115,13 +169,16 @@ class Evaluation:
 
         The caller vouches for them (in ball and box, misclassified). Each counts from the smallest
         measured ε that is no less than its own; one beyond the largest ε counts for nothing, and an
-        example that broke at the same or a smaller ε already keeps the witness it has.
+        example that was broken at the same or a smaller ε before keeps the witness it has.
 
         Args:
             rows: int64 [R], which examples.
             examples: [R, C, H, W], what breaks them.
             eps: [R], the radius at which they do.
             attack: what found them.
+
+        Raises:
+            Contradiction: one of them is certified.
         """
         broken_at, witnesses = self.broken_at.clone(), self.witnesses.clone()
         broken_by = list(self.broken_by)
@@ -145,6 +202,7 @@ class Evaluation:
             "seed": self.seed,
             "clean": self.clean.as_json(),
             "robust": [{"eps": eps, **a.as_json()} for eps, a in self.worst.items()],
+            "certified": [proof.as_json() for proof in self.proofs],
             "scores": [
                 {k: v for k, v in asdict(s).items() if k != "after"} | {"after": s.after.as_json()}
                 for s in self.scores
@@ -152,5 +210,11 @@ class Evaluation:
             "warnings": list(self.doubts),
             "attacks": {name: attack.description() for name, attack in self.attacks.items()},
             "seconds": self.seconds,
-            "machine": environment.facts(self.witnesses.device),
+            "machine": dict(self.machine),
         }
+
+
+def _few(rows: Sequence[int]) -> str:
+    """Which examples, in a few words."""
+    shown = ", ".join(map(str, rows[:10])) + ", …" * (len(rows) > 10)
+    return f"{len(rows)} example{'s' * (len(rows) != 1)} ({shown})"

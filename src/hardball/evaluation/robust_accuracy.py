@@ -12,27 +12,30 @@ import torch
 from rich.progress import Progress
 from torch import Tensor
 
+from hardball import environment, names
 from hardball.attacks import Attack, AutoAttackPart, Classifier
+from hardball.certify import Certificate
 from hardball.data import Dataset
 from hardball.errors import UserError
-from hardball.evaluation import execution
-from hardball.evaluation.execution import Part, Unit
+from hardball.evaluation.certification import proofs
+from hardball.evaluation.execution import Execution
+from hardball.evaluation.forward import logits_of
 from hardball.evaluation.journal import Journal
 from hardball.evaluation.results import CLEAN, Accuracy, Evaluation, Score
 from hardball.evaluation.sanity import Doubt, doubts, of_autoattack
-from hardball.evaluation.workers import Attempts, attempting
+from hardball.evaluation.tasks import TaskResult
 from hardball.losses import correct
-from hardball.perf import measuring
 from hardball.threats import ThreatModel
 
 
 def evaluate(
     model: Classifier,
     data: Dataset,
-    threat: ThreatModel,
     *,
+    eps: float | Sequence[float],
     attacks: Mapping[str, Attack],
-    eps: Sequence[float] | None = None,
+    norm: str = "linf",
+    certify: Certificate | Mapping[str, Certificate] | None = None,
     seed: int = 0,
     batch_size: int = 256,
     processes: int = 1,
@@ -42,18 +45,19 @@ def evaluate(
 ) -> Evaluation:
     """Clean and robust accuracy at each ε.
 
-    ε grow, and the cheapest attack goes first; each attacks only the examples that still stand, for
-    what broke at a smaller ε is broken at a larger one. The random start of an example depends on
-    (seed, attack, ε, its index) alone, so neither batch size nor the other examples change it; an
-    attack that draws for a whole batch at once gets fixed batches (see `execution.split`). The model is
-    evaluated in evaluation mode and left in the mode it was in.
+    ε grows, and the cheapest attack goes first; each attacks only the examples that are still
+    classified correctly, for what is broken at a smaller ε is broken at a larger one. The random start
+    of an example depends on (seed, attack, ε, its index) alone, so neither batch size nor the other
+    examples change it; an attack that draws for a whole batch at once gets fixed batches (see
+    `execution.split`). The model is evaluated in evaluation mode and left in the mode it was in.
 
     Args:
         model: images [B, C, H, W] in [0, 1] → logits [B, K].
         data: what to measure on, on the model's device: the test part.
-        threat: the norm, and ε unless `eps` is given.
+        eps: the radius to measure at, or several; in pixel units.
         attacks: name → attack (see `hardball.protocols`).
-        eps: the radii to measure at.
+        norm: "linf", "l2", "l0" or "unbounded" (with eps=1).
+        certify: a certificate, or name → certificate: lower bounds, beside the attacks' upper bounds.
         seed: of the random starts.
         batch_size: examples at a time; changes the speed, not the answer.
         processes: how many work at once, on the CPU; changes the speed, not the answer. With more
@@ -61,50 +65,47 @@ def evaluate(
             have its own work behind `if __name__ == "__main__":`.
         journal: keeps what was found: what is in it already is not done again.
         progress: shows how far each attack has come.
-        say: told, in one line, how much of this evaluation was done before.
+        say: called with one line on how much of this evaluation was done before.
 
     Raises:
         UserError: nothing to measure, no attack, a model that returns no logits [B, classes], a
             journal of something else, several processes with a model that cannot be sent to them.
+        CannotRun: an attack or a certificate cannot run on this model, norm or machine.
+        Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
     """
     started = time.monotonic()
-    plan = _plan(data, threat, attacks, eps)
+    plan = _plan(data, norm, eps, attacks)
+    certificates = _certificates(certify)
     journal = journal or Journal()
-    journal.check(data, threat.norm, seed)
-    model = execution.accepting(model, data.images.dtype)
-    with (
-        measuring(model, data.images),
-        attempting(model, data, batch_size, processes) as attempts,
-    ):
-        logits = execution.logits_of(model, data, data.images, batch_size)
+    journal.require(data, norm, seed)
+    with Execution(
+        model,
+        data,
+        seed=seed,
+        batch_size=batch_size,
+        processes=processes,
+        journal=journal,
+        progress=progress,
+    ) as execution:
+        logits = logits_of(execution.model, data, data.images, batch_size)
         state = _State(data, ~correct(logits, data.labels.cpu()))
-        found = doubts(model, data, logits, batch_size)
+        found = doubts(execution.model, data, logits, batch_size)
         if any(isinstance(attack, AutoAttackPart) for attack in attacks.values()):
-            found += of_autoattack(model, data)
+            found += of_autoattack(execution.model, data)
         for line in found:
             warnings.warn(line, Doubt, stacklevel=2)
+        # before the attacks, which take longest: a certificate that cannot run says so at once
+        proved = proofs(execution, certificates, _threats(plan))
         seconds = time.monotonic() - started
-        told = _already_done(plan, state, journal)
-        if told is not None:
-            say(told)
-        search = _Search(
-            data=data,
-            seed=seed,
-            batch_size=batch_size,
-            processes=processes,
-            attempts=attempts,
-            journal=journal,
-            progress=progress or Progress(disable=True),
-        )
-        try:
-            scores = [search.run(stage, state) for stage in plan]
-        finally:
-            journal.flush()
+        line_on_progress = _already_done(plan, state, execution)
+        if line_on_progress is not None:
+            say(line_on_progress)
+        scores = [_score(stage, state, execution) for stage in plan]
     return Evaluation(
         data=data.name,
-        norm=threat.norm,
+        norm=norm,
         seed=seed,
-        radii=tuple(dict.fromkeys(stage.eps for stage in plan)),
+        radii=tuple(float(threat.eps) for threat in _threats(plan)),
         scores=scores,
         attacks={stage.name: stage.attack for stage in plan},
         broken_at=state.broken_at,
@@ -112,38 +113,62 @@ def evaluate(
         witnesses=state.witnesses,
         doubts=tuple(found),
         seconds=seconds + sum(score.seconds for score in scores),
+        proofs=proved,
+        machine=environment.facts(data.images.device),
     )
 
 
+@dataclass(frozen=True, kw_only=True)
 class _Stage:
-    """One attack at one ε: everything that stands then is attacked by it."""
+    """One attack at one ε, on everything that is still classified correctly then."""
 
-    def __init__(self, name: str, attack: Attack, threat: ThreatModel) -> None:
-        self.name, self.attack, self.threat = name, attack, threat
-        self.eps = float(threat.eps)
-        self.key = execution.key(name, attack, self.eps)
+    name: str
+    attack: Attack
+    threat: ThreatModel
+
+    @property
+    def eps(self) -> float:
+        return float(self.threat.eps)
 
 
 def _plan(
-    data: Dataset, threat: ThreatModel, attacks: Mapping[str, Attack], eps: Sequence[float] | None
+    data: Dataset, norm: str, eps: float | Sequence[float], attacks: Mapping[str, Attack]
 ) -> list[_Stage]:
     """ε ascending, and at each the cheapest attack first."""
-    if not len(data) or not attacks:
+    radii = sorted(set(torch.as_tensor(eps, dtype=torch.float64).flatten().tolist()))
+    if not len(data) or not attacks or not radii:
         raise UserError(
-            f"{len(data)} examples and {len(attacks)} attacks; give at least one of each"
+            f"{len(data)} examples, {len(attacks)} attacks and {len(radii)} values of `eps`; give at "
+            "least one of each"
         )
-    count = torch.as_tensor(threat.eps).numel()
-    if not eps and count != 1:
-        raise UserError(f"{count} values of eps; allowed is one number: pass eps=[...] for several")
+    for name, attack in attacks.items():
+        names.derived("attack", name, attack, Attack)
     return [
-        _Stage(name, attack, threat.at(radius))
-        for radius in (sorted(set(eps)) if eps else [float(threat.eps)])
+        _Stage(name=name, attack=attack, threat=ThreatModel(norm, radius))
+        for radius in radii
         for name, attack in sorted(attacks.items(), key=lambda item: item[1].cost)
     ]
 
 
+def _threats(plan: Sequence[_Stage]) -> list[ThreatModel]:
+    """One for each ε, ascending."""
+    return list({stage.eps: stage.threat for stage in plan}.values())
+
+
+def _certificates(
+    certify: Certificate | Mapping[str, Certificate] | None,
+) -> dict[str, Certificate]:
+    if certify is None:
+        return {}
+    given = certify if isinstance(certify, Mapping) else {type(certify).__name__: certify}
+    return {
+        name: names.derived("certificate", name, certificate, Certificate)
+        for name, certificate in given.items()
+    }
+
+
 class _State:
-    """Which examples still stand, and what broke the others."""
+    """Which examples are still classified correctly, and what broke the others."""
 
     def __init__(self, data: Dataset, wrong: Tensor) -> None:
         self.broken_at = torch.full((len(data),), torch.inf, dtype=torch.float64)
@@ -152,90 +177,57 @@ class _State:
         self.witnesses = data.images.clone()
 
     @property
-    def standing(self) -> Tensor:
+    def remaining(self) -> Tensor:
+        """int64: the examples that nothing broke so far."""
         return self.broken_at.isinf().nonzero().squeeze(1)
 
-    def take(self, part: Part, stage: _Stage) -> int:
-        """Note what a part broke of what stands; how many that is."""
-        rows = part.rows[part.fallen]
+    def take(self, result: TaskResult, stage: _Stage) -> int:
+        """Note what a result broke of what remains; how many that is."""
+        rows = result.broken_rows
         new = self.broken_at[rows].isinf()
         rows = rows[new]
         self.broken_at[rows] = stage.eps
-        self.witnesses[rows.to(self.witnesses.device)] = part.examples[new].to(self.witnesses)
+        self.witnesses[rows.to(self.witnesses.device)] = result.examples[new].to(self.witnesses)
         for row in rows.tolist():
             self.broken_by[row] = stage.name
         return len(rows)
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Search:
-    """Runs stages, asking the journal first."""
-
-    data: Dataset
-    seed: int
-    batch_size: int
-    processes: int
-    attempts: Attempts
-    journal: Journal
-    progress: Progress
-
-    def run(self, stage: _Stage, state: _State) -> Score:
-        """One attack at one ε on everything that stands."""
-        standing = state.standing
-        attacked = torch.zeros(len(self.data), dtype=torch.bool)
-        attacked[standing] = True
-        used, left = execution.remaining(execution.recorded(self.journal, stage.key), attacked)
-        shown = self.progress.add_task(f"{stage.name} at {stage.threat}", total=len(standing))
-        self.progress.advance(shown, len(standing) - int(left.sum()))
-        for part in self.attempts(self._units(stage, left.nonzero().squeeze(1))):
-            self.journal.append(stage.key, part.as_record())
-            used.append(part)
-            self.progress.advance(shown, len(part.rows))
-        self.journal.flush()
-        broken = sum(state.take(part, stage) for part in used)
-        return Score(
-            eps=stage.eps,
-            attack=stage.name,
-            after=Accuracy(right=len(state.standing), n=len(self.data)),
-            attacked=len(standing),
-            broken=broken,
-            unconfirmed=sum(int(attacked[p.rows[p.unconfirmed]].sum()) for p in used),
-            forwards=sum(part.forwards for part in used),
-            backwards=sum(part.backwards for part in used),
-            seconds=sum(part.seconds for part in used),
-        )
-
-    def _units(self, stage: _Stage, rows: Tensor) -> list[Unit]:
-        # where processes would stand idle, batches are smaller
-        size = min(self.batch_size, max(1, -(-len(rows) // self.processes)))
-        return [
-            Unit(
-                name=stage.name,
-                attack=stage.attack,
-                threat=stage.threat,
-                rows=piece,
-                seed=self.seed,
-            )
-            for piece in execution.split(rows, stage.attack, size)
-        ]
+def _score(stage: _Stage, state: _State, execution: Execution) -> Score:
+    """One attack at one ε on everything that remains."""
+    remaining = state.remaining
+    attacked = state.broken_at.isinf()
+    results = execution.run(stage.name, stage.attack, stage.threat, remaining)
+    broken = sum(state.take(result, stage) for result in results)
+    return Score(
+        eps=stage.eps,
+        attack=stage.name,
+        after=Accuracy(right=len(state.remaining), n=len(execution.data)),
+        attacked=len(remaining),
+        broken=broken,
+        unconfirmed=sum(int(attacked[r.rows[r.unconfirmed]].sum()) for r in results),
+        forwards=sum(result.forwards for result in results),
+        backwards=sum(result.backwards for result in results),
+        seconds=sum(result.seconds for result in results),
+    )
 
 
-def _already_done(plan: Sequence[_Stage], state: _State, journal: Journal) -> str | None:
+def _already_done(plan: Sequence[_Stage], state: _State, execution: Execution) -> str | None:
     """How far the journal goes, in words; None where it knows nothing of this plan."""
-    standing = state.broken_at.isinf()
+    remaining = state.broken_at.isinf()
     done = begun = known = 0
     for stage in plan:
-        parts = execution.recorded(journal, stage.key)
-        seen = torch.zeros_like(standing)
-        for part in parts:
-            seen[part.rows] = True
-        if bool(seen[standing].all()):
+        results = execution.recorded(stage.name, stage.attack, stage.threat)
+        seen = torch.zeros_like(remaining)
+        for result in results:
+            seen[result.rows] = True
+        if bool(seen[remaining].all()):
             done += 1
-        elif parts:
+        elif results:
             begun += 1
-        known += len(parts)
-        for part in parts:
-            standing[part.rows[part.fallen]] = False
+        known += len(results)
+        for result in results:
+            remaining[result.broken_rows] = False
     if not known:
         return None
     more = f" and {begun} begun" if begun else ""

@@ -11,7 +11,7 @@ from torch import Tensor
 from hardball.attacks import Classifier, autoattack_flags
 from hardball.data import Dataset
 from hardball.errors import UserError
-from hardball.evaluation.execution import half_precision, logits_of
+from hardball.evaluation.forward import half_precision, logits_of
 from hardball.losses import correct
 
 ENOUGH = 100

@@ -4,11 +4,12 @@ Every example that counts as wrong has one, those wrong without any attack inclu
 accuracy reported at ε is 1 − (witnesses of ε or less)/n, to be recomputed by anyone from weights,
 data and witnesses alone (`hardball verify`). The formats are described in docs/evaluation.md.
 
-Shapes: M witnesses of N examples; images [M, C, H, W].
+Shapes: M witnesses of N examples, P proofs; images [M, C, H, W].
 """
 
 import json
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from hardball.attacks import Classifier
 from hardball.data import Dataset
-from hardball.evaluation.execution import accepting, logits_of
+from hardball.errors import Damaged
+from hardball.evaluation.forward import accepting, logits_of
 from hardball.evaluation.results import CLEAN, Evaluation
 from hardball.isolation import evaluating
 from hardball.storage import digest
@@ -26,7 +28,7 @@ SCHEMA = 1
 """Of witnesses.safetensors."""
 
 UNSEALED = "0" * 64
-"""Stands in evaluation.json in place of its own digest while that is taken."""
+"""Takes the place of evaluation.json's own digest while that is computed."""
 
 
 def as_safetensors(
@@ -45,7 +47,7 @@ def as_safetensors(
         data: the examples measured.
         found: the evaluation.
         weights_sha256: digest of the weights file.
-        data_sha256: digest of the examples (see `evaluation.identity`).
+        data_sha256: digest of the examples (see `Dataset.sha256`).
         batch_size: images at a time.
     """
     index = found.broken_at.isfinite().nonzero().squeeze(1)
@@ -65,6 +67,8 @@ def as_safetensors(
         ),
         "eps": found.broken_at[index],
     }
+    if found.proofs:
+        tensors["certified"] = torch.stack([proof.certified for proof in found.proofs])
     about = {
         "schema": SCHEMA,
         "attacks": names,
@@ -79,6 +83,12 @@ def as_safetensors(
     return format_safetensors(tensors, metadata={"about": json.dumps(about, sort_keys=True)})
 
 
+def about_of(content: bytes) -> dict[str, Any]:
+    """The metadata of a witness file."""
+    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
+    return dict(json.loads(header["__metadata__"]["about"]))
+
+
 def _taken_for(logits: Tensor, labels: Tensor) -> Tensor:
     """int64 [M]: the wrong class of largest logit; −1 where one is not a number."""
     others = logits.scatter(1, labels[:, None], -torch.inf)
@@ -91,3 +101,21 @@ def sealed(content: Mapping[str, Any]) -> bytes:
     text = json.dumps({**content, "sha256": UNSEALED}, indent=2, ensure_ascii=False) + "\n"
     before, _, after = text.rpartition(UNSEALED)
     return (before + digest(text.encode()) + after).encode()
+
+
+def unsealed(content: bytes, path: Path) -> dict[str, Any]:
+    """The content of an evaluation.json, its seal unbroken.
+
+    Raises:
+        Damaged: it was changed since, or is something else.
+    """
+    try:
+        text = content.decode()
+        found = json.loads(text)
+        seal = str(found["sha256"])
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Damaged(f"{path} is no evaluation.json; evaluate again") from error
+    before, _, after = text.rpartition(seal)
+    if digest((before + UNSEALED + after).encode()) != seal:
+        raise Damaged(f"{path} was changed since it was written; restore it, or evaluate again")
+    return dict(found)

@@ -1,12 +1,12 @@
-"""Units of an evaluation done here, or in several processes at once: the answers are the same."""
+"""Tasks of an evaluation done here, or in several processes at once: the answers are the same."""
 
 import os
 import pickle
 import signal
 import traceback
 import warnings
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator, Sequence
+from contextlib import suppress
 from multiprocessing import get_context, set_forkserver_preload
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
@@ -17,12 +17,9 @@ import torch
 from hardball.attacks import Classifier
 from hardball.data import Dataset
 from hardball.errors import UserError
-from hardball.evaluation import execution
-from hardball.evaluation.execution import Part, Unit
+from hardball.evaluation import tasks
+from hardball.evaluation.tasks import Task, TaskResult
 from hardball.perf import keep_memory
-
-Attempts = Callable[[Sequence[Unit]], Iterator[Part]]
-"""Does units, in any order; yields what each found as it comes."""
 
 SHOWN = (UserWarning, RuntimeWarning)
 """Warnings of a worker that are repeated here; the others are for programmers."""
@@ -34,50 +31,63 @@ def preload() -> None:
     set_forkserver_preload([__name__])
 
 
-@contextmanager
-def attempting(
-    model: Classifier, data: Dataset, batch_size: int, processes: int
-) -> Iterator[Attempts]:
-    """Within this block units can be done.
+class Pool:
+    """Does tasks, in this process or in several others.
 
     Args:
         model: in the mode it shall be called in.
-        data: the examples the units speak of.
+        data: the examples that the tasks refer to.
         batch_size: images at a time.
-        processes: 1 for this one alone; else so many others, started when there are units for them
-            and ended with the block. Each gets the model once, and its share of the processor's cores.
+        processes: 1 for this one alone; else so many others, started when there are tasks for them.
+            Each gets the model once, and its share of the processor's cores.
 
     Raises:
-        UserError: several processes with a model that cannot be sent to them, or that is not on the
-            CPU.
+        UserError: less than one process, or several with data that is not on the CPU.
     """
-    if processes < 1:
-        raise UserError(f"processes={processes}; allowed is 1 or more")
-    if processes == 1:
-        keep_memory()
-        yield lambda work: (execution.attempt(model, data, unit, batch_size) for unit in work)
-        return
-    if data.images.device.type != "cpu":
-        raise UserError(
-            f"processes={processes} on {data.images.device}; one process drives a GPU: use "
-            "processes=1, or --device cpu"
-        )
-    payload = _packed((model, data, batch_size))
-    workers: list[_Worker] = []
 
-    def attempts(work: Sequence[Unit]) -> Iterator[Part]:
-        threads = max(1, (os.cpu_count() or 1) // processes)
-        new = [_Worker(threads) for _ in range(len(workers), min(processes, len(work)))]
-        workers.extend(new)
-        for worker in new:  # all of them are starting while the first one listens
-            worker.send(payload)
-        return _shared(work, workers)
+    def __init__(self, model: Classifier, data: Dataset, batch_size: int, processes: int) -> None:
+        if processes < 1:
+            raise UserError(f"`processes={processes}`; allowed is 1 or more")
+        if processes > 1 and data.images.device.type != "cpu":
+            raise UserError(
+                f"`processes={processes}` on {data.images.device}; one process drives a GPU: use "
+                "`processes=1`, or `device=cpu`"
+            )
+        self.model, self.data, self.batch_size = model, data, batch_size
+        self.processes = processes
+        self._workers: list[_Worker] = []
 
-    try:
-        yield attempts
-    finally:
-        for worker in workers:
+    def do(self, work: Sequence[Task]) -> Iterator[TaskResult]:
+        """Do tasks, in any order; yields what each found as it comes.
+
+        Raises:
+            UserError: a model or an attack that cannot be sent to another process.
+        """
+        if self.processes == 1:
+            keep_memory()
+            for task in work:
+                yield tasks.attempt(self.model, self.data, task, self.batch_size)
+            return
+        wanted = range(len(self._workers), min(self.processes, len(work)))
+        if wanted:
+            payload = _packed((self.model, self.data, self.batch_size))
+            threads = max(1, (os.cpu_count() or 1) // self.processes)
+            new = [_Worker(threads) for _ in wanted]
+            self._workers.extend(new)
+            for worker in new:  # all of them are starting while the first one listens
+                worker.send(payload)
+        try:
+            yield from _shared(work, self._workers)
+        except BaseException:
+            # the others are in the middle of tasks that nobody waits for any more
+            self.close()
+            raise
+
+    def close(self) -> None:
+        """End the processes."""
+        for worker in self._workers:
             worker.end()
+        self._workers.clear()
 
 
 def _packed(content: object) -> bytes:
@@ -86,12 +96,12 @@ def _packed(content: object) -> bytes:
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         raise UserError(
             f"a model or an attack that cannot be sent to another process ({error}); define its class "
-            "at the top of a module, or use processes=1"
+            "at the top of a module, or use `processes=1`"
         ) from error
 
 
 class _Worker:
-    """A process that does one unit at a time.
+    """A process that does one task at a time.
 
     Everything goes through its pipe as plain bytes: shared memory, which torch would use for
     tensors, is scarce in containers.
@@ -105,18 +115,18 @@ class _Worker:
         self.process.start()
         theirs.close()
 
-    def begin(self, unit: Unit) -> None:
-        self.send(_packed(unit))
+    def begin(self, task: Task) -> None:
+        self.send(_packed(task))
 
     def send(self, content: bytes) -> None:
         with suppress(BrokenPipeError):  # it has ended: `result` says so
             self.pipe.send_bytes(content)
 
-    def result(self) -> Part:
+    def result(self) -> TaskResult:
         """What it found.
 
         Raises:
-            UserError: it has ended; or what the unit raised there.
+            UserError: it has ended; or what the task raised there.
         """
         try:
             found, noted = pickle.loads(self.pipe.recv_bytes())
@@ -124,13 +134,13 @@ class _Worker:
             self.process.join()
             raise UserError(
                 f"a process of the evaluation ended with code {self.process.exitcode}, perhaps for "
-                "want of memory; use fewer processes or a smaller batch size: what was found is kept"
+                "lack of memory; use fewer `processes` or a smaller `batch_size`: what was found is kept"
             ) from error
         for message in noted:
             warnings.warn(message, stacklevel=2)
         if isinstance(found, Exception):
             raise found
-        assert isinstance(found, Part)
+        assert isinstance(found, TaskResult)
         return found
 
     def end(self) -> None:
@@ -139,8 +149,8 @@ class _Worker:
         self.pipe.close()
 
 
-def _shared(work: Sequence[Unit], workers: Sequence[_Worker]) -> Iterator[Part]:
-    """Each worker gets the next unit when it has done one."""
+def _shared(work: Sequence[Task], workers: Sequence[_Worker]) -> Iterator[TaskResult]:
+    """Each worker gets the next task when it has done one."""
     left = list(reversed(work))
     busy: dict[Any, _Worker] = {}
     for worker in workers[: len(left)]:
@@ -157,18 +167,18 @@ def _shared(work: Sequence[Unit], workers: Sequence[_Worker]) -> Iterator[Part]:
 
 
 def _serve(pipe: "Connection[Any, Any]", threads: int) -> None:
-    """A worker's life: units until the pipe is closed, also by the other's sudden death."""
+    """A worker's life: tasks until the pipe is closed, also by the other's sudden death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this
     torch.set_num_threads(threads)
     keep_memory()
     with suppress(EOFError, BrokenPipeError):
         model, data, batch_size = pickle.loads(pipe.recv_bytes())
         while True:
-            unit = pickle.loads(pipe.recv_bytes())
-            found: Part | Exception
+            task = pickle.loads(pipe.recv_bytes())
+            found: TaskResult | Exception
             with warnings.catch_warnings(record=True) as noted:
                 try:
-                    found = execution.attempt(model, data, unit, batch_size)
+                    found = tasks.attempt(model, data, task, batch_size)
                 except UserError as error:
                     found = error
                 except Exception:

@@ -8,8 +8,8 @@ from dataclasses import replace
 
 from hardball.attacks import PGD, ARTAttack, Attack, BruteForce, Transfer
 from hardball.evaluation.checks.context import Context, NotApplicable, Origin
+from hardball.evaluation.checks.limits import MASKED_POINTS, MASKED_SHARE, masked_beyond
 from hardball.evaluation.checks.result import Finding, counted
-from hardball.evaluation.checks.verdict import MASKED_POINTS, MASKED_SHARE, masked_beyond
 
 PAPER_SAMPLES, PAPER_IMAGES = 10**8, 128
 
@@ -18,8 +18,8 @@ def unseen(context: Context, name: str, attack: Attack, count: int, **more: floa
     """How many of the first `count` images the attack breaks and no gradient attack did."""
     rows = context.images_claimed(count)
     tried = context.attempt(name, attack, rows)
-    beyond_claim = int(tried.fallen.sum())
-    new = tried.fallen & ~context.climbed[rows]
+    beyond_claim = int(tried.broken.sum())
+    new = tried.broken & ~context.climbed[rows]
     finding = counted(
         int(new.sum()),
         len(context.first(count)),
@@ -69,7 +69,7 @@ def decisions(context: Context) -> Finding:
 def transfer(context: Context) -> Finding:
     """Examples made on another network."""
     if context.source is None:
-        raise NotApplicable("no --source to transfer from")
+        raise NotApplicable("there is no source to transfer from")
     return _transferred(context, "transfer", context.source)
 
 

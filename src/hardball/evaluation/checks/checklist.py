@@ -1,7 +1,7 @@
 """The checklist: does a robust accuracy mean what it says?
 
-Each row of `TABLE` is a function of a `Context` that returns a `Finding`; here they are run, kept, and
-judged.
+Each line of `TABLE` names a function of a `Context` that returns a `Finding`; here they are run, kept,
+and judged.
 """
 
 import json
@@ -15,18 +15,19 @@ from rich.progress import Progress
 
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
-from hardball.errors import UserError
+from hardball.errors import CannotRun, UserError
 from hardball.evaluation.checks.budget import budget as named_budget
 from hardball.evaluation.checks.context import Context, NotApplicable, Origin
-from hardball.evaluation.checks.registry import TABLE, Row
+from hardball.evaluation.checks.registry import TABLE, CheckSpec
 from hardball.evaluation.checks.result import Check, Finding, Status
 from hardball.evaluation.checks.verdict import Figure, Verdict, judge
-from hardball.evaluation.execution import accepting
+from hardball.evaluation.execution import Execution
 from hardball.evaluation.journal import Journal
-from hardball.evaluation.protocols import CLAIM
+from hardball.evaluation.preflight import usable
+from hardball.evaluation.protocols import CLAIM, autoattack
 from hardball.evaluation.results import Evaluation
+from hardball.evaluation.robust_accuracy import evaluate
 from hardball.fingerprint import described
-from hardball.perf import measuring
 from hardball.threats import ThreatModel
 
 
@@ -58,30 +59,31 @@ def checklist(
     model: Classifier,
     data: Dataset,
     threat: ThreatModel,
-    evaluation: Evaluation,
+    evaluation: Evaluation | None = None,
     *,
     budget: str = "standard",
-    source: Origin | None = None,
-    base: Origin | None = None,
-    origin: Origin | None = None,
+    source: Origin | Classifier | None = None,
+    base: Origin | Classifier | None = None,
+    origin: Origin | Classifier | None = None,
     required: float | None = None,
     failures: Sequence[tuple[str, str]] = (),
     seed: int = 0,
     batch_size: int = 128,
+    processes: int = 1,
     journal: Journal | None = None,
     progress: Progress | None = None,
     done: Callable[[Check], object] = lambda check: None,
 ) -> Checklist:
     """Run every check of `TABLE` and judge.
 
-    Whatever a check breaks that the evaluation had left standing lowers the accuracy and leaves a
-    witness. The claim is the accuracy under `protocols.CLAIM`, else the evaluation's first PGD.
+    Whatever a check breaks that the evaluation did not lowers the accuracy and leaves a witness. The
+    claim is the accuracy under `protocols.CLAIM`, else the evaluation's first PGD.
 
     Args:
         model: images [B, C, H, W] in [0, 1] → logits [B, K]; put in evaluation mode meanwhile.
         data: the examples that the evaluation measured, in its order.
         threat: norm and ε; one of those measured.
-        evaluation: the protocol's result.
+        evaluation: the protocol's result; without it the protocol `autoattack` runs first.
         budget: quick, standard or full (see `BUDGETS`).
         source: another network to transfer from.
         base: the network whose smallest distortions are to be surpassed.
@@ -90,6 +92,7 @@ def checklist(
         failures: (attack, reason) of the protocol's attacks that could not run.
         seed: of all random numbers.
         batch_size: images at a time; changes the speed, not the answer.
+        processes: how many work at once, on the CPU, as in `evaluate`.
         journal: keeps what was found: a finished check is not done again, and of a begun one what its
             attacks found is not lost.
         progress: shows how far each attack has come.
@@ -97,33 +100,41 @@ def checklist(
 
     Raises:
         UserError: no such budget, or ε was not measured.
+        Contradiction: a check broke an example that is certified.
     """
+    spending = named_budget(budget)
+    how: dict[str, Any] = {
+        "seed": seed,
+        "batch_size": batch_size,
+        "processes": processes,
+        "journal": journal,
+        "progress": progress,
+    }
+    if evaluation is None:
+        attacks, failures = usable(autoattack, model, data, threat)
+        evaluation = evaluate(
+            model, data, eps=float(threat.eps), norm=threat.norm, attacks=attacks, **how
+        )
     if float(threat.eps) not in evaluation.worst:
         measured = ", ".join(f"{eps:g}" for eps in evaluation.worst)
         raise UserError(f"eps={float(threat.eps):g} was not measured; measured are: {measured}")
-    model = accepting(model, data.images.dtype)
-    with measuring(model, data.images):
+    with Execution(model, data, **how) as execution:
         context = Context(
-            model,
-            data,
+            execution,
             threat,
             evaluation,
             claim=_claim(evaluation.attacks),
-            budget=named_budget(budget),
-            seed=seed,
-            batch_size=batch_size,
-            journal=journal,
-            progress=progress,
-            source=source,
-            base=base,
-            origin=origin,
+            budget=spending,
+            source=Origin.of(source),
+            base=Origin.of(base),
+            origin=Origin.of(origin),
         )
         checks = [_absent(name, reason) for name, reason in failures]
         for check in checks:
             done(check)
         state = _fingerprint(context)
-        for row in TABLE:
-            check = _recorded(row, context, state)
+        for spec in TABLE:
+            check = _recorded(spec, context, state)
             checks.append(check)
             done(check)
     return _judged(context, checks, required)
@@ -184,40 +195,40 @@ def _fingerprint(context: Context) -> str:
     return sha256(json.dumps(known, sort_keys=True).encode()).hexdigest()
 
 
-def _recorded(row: Row, context: Context, state: str) -> Check:
+def _recorded(spec: CheckSpec, context: Context, state: str) -> Check:
     """The check from the journal with what it broke, or run now."""
-    key = json.dumps({"check": row.number, "name": row.name, "state": state})
+    key = json.dumps({"check": spec.number, "name": spec.name, "state": state})
     for record in context.journal.records(key):
         for found in record["broken"]:
             context.note(**found)
         return Check(**record["check"])
     with context.noting() as broken:
-        check = run(row, context)
+        check = run(spec, context)
     if check.status in ("pass", "fail"):
         context.journal.append(key, {"check": asdict(check), "broken": broken})
         context.journal.flush()
     return check
 
 
-def run(row: Row, context: Context) -> Check:
+def run(spec: CheckSpec, context: Context) -> Check:
     """One check."""
     started = time.monotonic()
     finding: Finding | None = None
     status: Status = "could not run"
     reason = ""
     try:
-        finding = row.run(context)
+        finding = spec.run(context)
         status = "pass" if finding.passed else "fail"
     except NotApplicable as why:
         status, reason = "not applicable", str(why)
-    except UserError as why:
+    except CannotRun as why:
         reason = str(why)
     return Check(
-        number=row.number,
-        name=row.name,
-        kind=row.kind,
-        essential=row.essential,
-        meaning=row.meaning,
+        number=spec.number,
+        name=spec.name,
+        kind=spec.kind,
+        essential=spec.essential,
+        meaning=spec.meaning,
         status=status,
         reason=reason,
         seconds=time.monotonic() - started,

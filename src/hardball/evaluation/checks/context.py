@@ -9,24 +9,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
-from rich.progress import Progress
 from torch import Tensor, nn
 
-from hardball.attacks import (
-    PGD,
-    ARTAttack,
-    Attack,
-    AutoAttackPart,
-    BruteForce,
-    Classifier,
-    Transfer,
-)
-from hardball.data import Dataset
-from hardball.errors import UserError
-from hardball.evaluation import execution
+from hardball.attacks import PGD, Attack, Classifier
+from hardball.errors import CannotRun
 from hardball.evaluation.checks.budget import Budget
-from hardball.evaluation.execution import Unit
-from hardball.evaluation.journal import Journal, Record
+from hardball.evaluation.execution import Execution
+from hardball.evaluation.journal import Record
 from hardball.evaluation.results import CLEAN, Accuracy, Evaluation
 from hardball.fingerprint import model_sha256
 from hardball.threats import ThreatModel
@@ -49,11 +38,18 @@ class Origin:
         """The model.
 
         Raises:
-            UserError: there is none.
+            CannotRun: there is none.
         """
         if self.model is None:
-            raise UserError(self.reason)
+            raise CannotRun(self.reason)
         return self.model
+
+    @classmethod
+    def of(cls, other: "Origin | Classifier | None") -> "Origin | None":
+        """A plain model under the name of its class; an origin, or nothing, as it is."""
+        if other is None or isinstance(other, Origin):
+            return other
+        return cls(name=getattr(other, "__qualname__", type(other).__qualname__), model=other)
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -62,8 +58,8 @@ class Tried:
 
     rows: Tensor
     """int64 [R]."""
-    fallen: Tensor
-    """bool [R], seen to be so in a pass of its own."""
+    broken: Tensor
+    """bool [R], confirmed by a forward pass of its own."""
     forwards: int
     backwards: int
     seconds: float
@@ -73,39 +69,39 @@ class Context:
     """The model, the images and the state of the examples, which checks only ever make worse.
 
     Args:
-        claim: name of the attack, among the evaluation's, whose accuracy is claimed.
+        execution: runs attacks on the model and the images.
+        threat: norm and ε.
         evaluation: what is known; what checks break besides lowers it.
+        claim: name of the attack, among the evaluation's, whose accuracy is claimed.
+        budget: how much each check spends.
+        source, base, origin: other networks to compare with.
     """
 
     def __init__(
         self,
-        model: Classifier,
-        data: Dataset,
+        execution: Execution,
         threat: ThreatModel,
         evaluation: Evaluation,
         *,
         claim: str | None,
         budget: Budget,
-        seed: int,
-        batch_size: int = 128,
-        journal: Journal | None = None,
-        progress: Progress | None = None,
         source: Origin | None = None,
         base: Origin | None = None,
         origin: Origin | None = None,
     ) -> None:
-        self.model, self.data, self.threat, self.evaluation = model, data, threat, evaluation
-        self.budget, self.seed, self.batch_size = budget, seed, batch_size
-        self.journal, self.progress = journal or Journal(), progress or Progress(disable=True)
+        self.execution, self.threat, self.evaluation = execution, threat, evaluation
+        self.model, self.data, self.seed = execution.model, execution.data, execution.seed
+        self.batch_size, self.journal = execution.batch_size, execution.journal
+        self.budget = budget
         self.source, self.base, self.origin = source, base, origin
         self.eps = float(threat.eps)
         self.right = evaluation.broken_at > 0
         """bool [N]: classified right as they are."""
         broken = evaluation.broken_at <= self.eps
-        black = {name for name, attack in evaluation.attacks.items() if not climbs(attack)}
+        black = {name for name, attack in evaluation.attacks.items() if not attack.uses_gradients}
         seen = [name in black for name in evaluation.broken_by]
         self.climbed = broken & ~torch.tensor(seen)
-        """bool [N]: broken by an attack that climbs a gradient, at this ε or below; or wrong anyway."""
+        """bool [N]: broken by an attack that uses gradients, at this ε or below; or wrong anyway."""
         self.reference = self.climbed.clone()
         """The same by the evaluation alone: what checks compare themselves with."""
         self.blind = broken & torch.tensor(seen)
@@ -127,7 +123,7 @@ class Context:
         others = [i for i, who in enumerate(self.evaluation.broken_by) if who not in ("", CLEAN)]
         later = [i for i in others if not bool(done[i])]
         tried = self.attempt(name, attack, torch.tensor(later, dtype=torch.int64))
-        broken[tried.rows[tried.fallen]] = True
+        broken[tried.rows[tried.broken]] = True
         return broken
 
     @property
@@ -135,11 +131,11 @@ class Context:
         """The attack whose accuracy is claimed.
 
         Raises:
-            UserError: it could not run.
+            CannotRun: it could not run.
         """
         found = self.evaluation.attacks.get(self.claim_name or "")
         if not isinstance(found, PGD):
-            raise UserError("there is no PGD to compare with: it could not run")
+            raise CannotRun("there is no PGD to compare with: it could not run")
         return found
 
     def accuracy(self, broken: Tensor) -> Accuracy:
@@ -148,8 +144,8 @@ class Context:
     @property
     def strongest_attack(self) -> str:
         """The one that took most of what is claimed; the claim's own, if none took any."""
-        fallen = (~self.claimed & (self.evaluation.broken_at <= self.eps)).nonzero().squeeze(1)
-        names = Counter(self.evaluation.broken_by[row] for row in fallen.tolist())
+        lost = (~self.claimed & (self.evaluation.broken_at <= self.eps)).nonzero().squeeze(1)
+        names = Counter(self.evaluation.broken_by[row] for row in lost.tolist())
         return names.most_common(1)[0][0] if names else (self.claim_name or CLEAN)
 
     def is_this(self, other: Classifier) -> bool:
@@ -179,7 +175,7 @@ class Context:
         return rows
 
     def images_claimed(self, count: int) -> Tensor:
-        """Of the first `count`, those that the claim's attack left standing."""
+        """Of the first `count`, those that the claim's attack did not break."""
         rows = self.first(count)
         return rows[~self.claimed[rows]]
 
@@ -193,35 +189,22 @@ class Context:
     def attempt(
         self, name: str, attack: Attack, rows: Tensor, threat: ThreatModel | None = None
     ) -> Tried:
-        """Attack some examples. What the journal holds of it is not done again; what falls inside the
-        ball is a witness."""
+        """Attack some examples. What the journal holds of it is not done again; what is broken inside
+        the ball is a witness."""
         threat = threat or self.threat
-        eps = float(threat.eps)
-        key = execution.key(name, attack, eps)
-        wanted = torch.zeros(len(self.data), dtype=torch.bool)
-        wanted[rows] = True
-        parts, missing = execution.remaining(execution.recorded(self.journal, key), wanted)
-        left = rows[missing[rows]]
-        shown = self.progress.add_task(name, total=len(rows))
-        self.progress.advance(shown, len(rows) - len(left))
-        for piece in execution.split(left, attack, self.batch_size):
-            unit = Unit(name=name, attack=attack, threat=threat, rows=piece, seed=self.seed)
-            part = execution.attempt(self.model, self.data, unit, self.batch_size)
-            self.journal.append(key, part.as_record())
-            self.progress.advance(shown, len(piece))
-            parts.append(part)
-        self.progress.remove_task(shown)
-        fallen = torch.zeros(len(self.data), dtype=torch.bool)
-        for part in parts:
-            fallen[part.rows[part.fallen]] = True
+        results = self.execution.run(name, attack, threat, rows)
+        broken = torch.zeros(len(self.data), dtype=torch.bool)
+        for result in results:
+            broken[result.broken_rows] = True
             if threat.norm == self.threat.norm:
-                self.note(name, part.rows[part.fallen], part.examples, eps, climbs(attack))
+                eps = float(threat.eps)
+                self.note(name, result.broken_rows, result.examples, eps, attack.uses_gradients)
         return Tried(
             rows=rows,
-            fallen=fallen[rows],
-            forwards=sum(part.forwards for part in parts),
-            backwards=sum(part.backwards for part in parts),
-            seconds=sum(part.seconds for part in parts),
+            broken=broken[rows],
+            forwards=sum(result.forwards for result in results),
+            backwards=sum(result.backwards for result in results),
+            seconds=sum(result.seconds for result in results),
         )
 
     @contextmanager
@@ -234,9 +217,10 @@ class Context:
             self._noted = None
 
     def note(
-        self, name: str, rows: Tensor, examples: Tensor, eps: float | Tensor, climbing: bool
+        self, name: str, rows: Tensor, examples: Tensor, eps: float | Tensor, gradients: bool
     ) -> None:
-        """`examples` [R, ...] break `rows` [R] at radii `eps` (one, or [R]).
+        """`examples` [R, ...] break `rows` [R] at radii `eps` (one, or [R]), found with or without the
+        model's gradients.
 
         The caller has seen that they do.
         """
@@ -249,17 +233,10 @@ class Context:
                     "rows": rows[inside],
                     "examples": examples[inside.to(examples.device)].cpu(),
                     "eps": radii[inside].clone(),
-                    "climbing": climbing,
+                    "gradients": gradients,
                 }
             )
-        (self.climbed if climbing else self.blind)[rows[inside]] = True
+        (self.climbed if gradients else self.blind)[rows[inside]] = True
         self.evaluation = self.evaluation.lowered(
             rows[inside], examples[inside.to(examples.device)], radii[inside], name
         )
-
-
-def climbs(attack: Attack) -> bool:
-    """Does it climb a gradient of the model attacked? The others see the model's answers alone."""
-    if isinstance(attack, AutoAttackPart):
-        return attack.name != "square"
-    return not isinstance(attack, BruteForce | ARTAttack | Transfer)

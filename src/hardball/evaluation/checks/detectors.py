@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import PGD
-from hardball.errors import UserError
+from hardball.errors import CannotRun, NoGradient
 from hardball.evaluation.checks.context import Context
-from hardball.evaluation.checks.result import FEW, Finding, Limit, counted
-from hardball.evaluation.checks.verdict import MASKED_POINTS, masked_beyond
+from hardball.evaluation.checks.limits import FEW, MASKED_POINTS, Limit, masked_beyond
+from hardball.evaluation.checks.result import Finding, counted
 from hardball.isolation import untouched
 from hardball.losses import LOSSES, cross_entropy, margin
 from hardball.seeding import derive, generators
@@ -62,7 +62,7 @@ def slopes(context: Context, rows: Tensor, points: Tensor, loss: str) -> tuple[T
     """(loss [R], its gradient [R, ...]) of `points`, which belong to the examples `rows`.
 
     Raises:
-        UserError: the model has no gradient.
+        NoGradient: the model has none.
     """
     labels = context.tensors(rows)[1]
     losses, gradients = [], []
@@ -71,7 +71,7 @@ def slopes(context: Context, rows: Tensor, points: Tensor, loss: str) -> tuple[T
             point = points[part].detach().requires_grad_(True)
             value = LOSSES[loss](validate_logits(context.model(point), len(point)), labels[part])
             if not value.requires_grad:
-                raise UserError("no gradient flows from the model's logits to its images")
+                raise NoGradient("no gradient flows from the model's logits to its images")
             (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
         losses.append(value.detach())
         gradients.append(torch.zeros_like(point) if gradient is None else gradient)
@@ -252,7 +252,7 @@ def step_size(context: Context) -> Finding:
         context.attempt(f"{context.claim_name}-{name}-steps", attack, rows)
         for name, attack in ways.items()
     ]
-    counts = {name: int(one.fallen.sum()) for name, one in zip(ways, tried, strict=True)}
+    counts = {name: int(one.broken.sum()) for name, one in zip(ways, tried, strict=True)}
     limit = masked_beyond(len(rows) / n)
     return counted(
         max(counts.values()),
@@ -271,15 +271,15 @@ def claim_falls(context: Context) -> Finding:
     """Stronger attacks of any kind break more than half of what the claim leaves, and that is more
     than ten points of accuracy: the claim was the attack's blindness, not the model's strength."""
     if context.claim_name is None:
-        raise UserError("nothing is claimed: no PGD could run")
+        raise CannotRun("nothing is claimed: no PGD could run")
     broken = context.evaluation.broken_at <= context.eps
-    fell, stood = int((broken & ~context.claimed).sum()), int((~context.claimed).sum())
+    lost, left = int((broken & ~context.claimed).sum()), int((~context.claimed).sum())
     n = len(context.data)
-    passed = not (HALF.exceeded(fell, stood) and Limit(MASKED_POINTS).exceeded(fell, n))
+    passed = not (HALF.exceeded(lost, left) and Limit(MASKED_POINTS).exceeded(lost, n))
     return Finding(
         passed=passed,
-        measured={"count": fell, "images": stood},
-        found=f"{fell} of {stood}",
-        limit=f"<{max(HALF.first(stood), Limit(MASKED_POINTS).first(n))}",
-        threshold=f"{HALF.words(stood)}; or {Limit(MASKED_POINTS).words(n)}",
+        measured={"count": lost, "images": left},
+        found=f"{lost} of {left}",
+        limit=f"<{max(HALF.first(left), Limit(MASKED_POINTS).first(n))}",
+        threshold=f"{HALF.words(left)}; or {Limit(MASKED_POINTS).words(n)}",
     )

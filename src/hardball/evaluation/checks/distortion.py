@@ -24,10 +24,10 @@ def smallest_distortion(context: Context) -> Finding:
     """The median of the smallest distortions against the base's, the same attack for both.
 
     Each is an upper bound, by bisection. The distortion that breaks every image, which the paper
-    compares, is told too; but a single image decides it, and so it decides nothing here.
+    compares, is reported too; but a single image decides it, and so it decides nothing here.
     """
     if context.base is None:
-        raise NotApplicable("no --base to compare with")
+        raise NotApplicable("there is no base to compare with")
     base = context.base.network()
     if context.is_this(base):
         raise NotApplicable("the base is this network itself")

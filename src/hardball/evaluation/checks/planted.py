@@ -1,7 +1,7 @@
 """The active test: an adversarial example is planted, and the attack has to find one.
 
 After Zimmermann, Brendel, Tramèr and Carlini, "Increasing confidence in adversarial robustness
-evaluations" (2022): a network may stand because it is robust or because the attack is blind; where an
+evaluations" (2022): a network may resist because it is robust or because the attack is blind; where an
 adversarial example is known to exist, only blindness remains.
 
 Shapes: R images, P points around each, K classes; logits [R, P, K].
@@ -14,7 +14,8 @@ from torch import Tensor
 
 from hardball.attacks import Classifier
 from hardball.evaluation.checks.context import Context, NotApplicable
-from hardball.evaluation.checks.result import Finding, Limit, counted
+from hardball.evaluation.checks.limits import Limit
+from hardball.evaluation.checks.result import Finding, counted
 from hardball.isolation import untouched
 from hardball.seeding import generators
 from hardball.threats import ThreatModel, gaussian

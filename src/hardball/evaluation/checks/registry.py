@@ -10,7 +10,7 @@ from hardball.evaluation.checks.result import Finding, Kind
 
 
 @dataclass(frozen=True, kw_only=True)
-class Row:
+class CheckSpec:
     """One check, before it has run."""
 
     number: str
@@ -23,85 +23,85 @@ class Row:
     """Without it there is no verdict. Not so for what needs another network."""
 
 
-TABLE = (
-    Row(
+TABLE: tuple[CheckSpec, ...] = (
+    CheckSpec(
         number="1",
         name="FGSM not stronger",
         run=whitebox.one_step,
         kind="masking",
         meaning="one large step finds what 200 steps do not",
     ),
-    Row(
+    CheckSpec(
         number="2",
         name="unbounded attack",
         run=whitebox.unbounded,
         kind="masking",
-        meaning="images stand even without a bound, so the attack cannot find what exists",
+        meaning="images remain unbroken even without a bound, so the attack cannot find what exists",
     ),
-    Row(
+    CheckSpec(
         number="3",
         name="random start",
         run=whitebox.random_start,
         kind="strength",
         meaning="it matters whether PGD starts at random",
     ),
-    Row(
+    CheckSpec(
         number="4",
         name="ten restarts",
         run=whitebox.restarts,
         kind="strength",
         meaning="more restarts break more",
     ),
-    Row(
+    CheckSpec(
         number="5",
         name="2000 steps",
         run=whitebox.many_steps,
         kind="strength",
         meaning="more steps break more",
     ),
-    Row(
+    CheckSpec(
         number="6",
         name="falls with ε",
         run=whitebox.monotone,
         kind="masking",
         meaning="the accuracy rises with ε",
     ),
-    Row(
+    CheckSpec(
         number="7",
         name="targeted, all classes",
         run=whitebox.targeted,
         kind="strength",
         meaning="aiming at every class breaks more",
     ),
-    Row(
+    CheckSpec(
         number="3.3",
         name="many small steps",
         run=whitebox.small_steps,
         kind="strength",
         meaning="many small steps break more",
     ),
-    Row(
+    CheckSpec(
         number="3.3",
         name="raw gradient",
         run=whitebox.raw_gradient,
         kind="strength",
         meaning="steps along the raw gradient break more",
     ),
-    Row(
+    CheckSpec(
         number="3.3",
         name="ℓ2 steps",
         run=whitebox.euclidean,
         kind="strength",
         meaning="steps in another norm break more",
     ),
-    Row(
+    CheckSpec(
         number="8",
         name="brute force",
         run=blackbox.brute_force,
         kind="strength",
         meaning="random noise breaks what gradients do not",
     ),
-    Row(
+    CheckSpec(
         number="9",
         name="smallest distortion",
         run=distortion.smallest_distortion,
@@ -109,21 +109,21 @@ TABLE = (
         meaning="images break at no larger distortion than the base's",
         essential=False,
     ),
-    Row(
+    CheckSpec(
         number="10",
         name="ZOO",
         run=blackbox.zoo,
         kind="strength",
         meaning="finite differences break what gradients do not",
     ),
-    Row(
+    CheckSpec(
         number="10",
         name="HopSkipJump",
         run=blackbox.decisions,
         kind="strength",
         meaning="an attack on decisions alone breaks what gradients do not",
     ),
-    Row(
+    CheckSpec(
         number="11",
         name="transfer",
         run=blackbox.transfer,
@@ -131,7 +131,7 @@ TABLE = (
         meaning="examples of another network break what gradients do not",
         essential=False,
     ),
-    Row(
+    CheckSpec(
         number="12",
         name="transfer from origin",
         run=blackbox.semi_black_box,
@@ -139,56 +139,56 @@ TABLE = (
         meaning="examples of the network it started from break what gradients do not",
         essential=False,
     ),
-    Row(
+    CheckSpec(
         number="A",
         name="zero gradients",
         run=detectors.vanishing_gradients,
         kind="masking",
         meaning="the loss has no gradient to climb",
     ),
-    Row(
+    CheckSpec(
         number="B",
         name="false gradients",
         run=detectors.disagreement,
         kind="masking",
         meaning="the gradient is not the slope of the loss",
     ),
-    Row(
+    CheckSpec(
         number="C",
         name="saturated outputs",
         run=detectors.saturated_outputs,
         kind="masking",
         meaning="the outputs are saturated and blind the loss",
     ),
-    Row(
+    CheckSpec(
         number="D",
         name="stochastic outputs",
         run=detectors.stochastic_outputs,
         kind="masking",
         meaning="the model answers at random",
     ),
-    Row(
+    CheckSpec(
         number="E",
         name="loss rises",
         run=detectors.loss_rises,
         kind="masking",
         meaning="the loss does not rise along the attack",
     ),
-    Row(
+    CheckSpec(
         number="F",
         name="no way back",
         run=detectors.turns_back,
         kind="masking",
-        meaning="images fall on the way of a step and are right again at its end",
+        meaning="images are broken on the way of a step and right again at its end",
     ),
-    Row(
+    CheckSpec(
         number="G",
         name="step size",
         run=detectors.step_size,
         kind="masking",
         meaning="another step size breaks much more",
     ),
-    Row(
+    CheckSpec(
         number="H",
         name="planted example",
         run=planted.planted,
@@ -196,14 +196,14 @@ TABLE = (
         meaning="the attack misses an adversarial example that was planted",
     ),
     # these two look at what all others have found
-    Row(
+    CheckSpec(
         number="I",
         name="claim holds",
         run=detectors.claim_falls,
         kind="masking",
         meaning="stronger attacks break more than half of what the claim leaves",
     ),
-    Row(
+    CheckSpec(
         number="J",
         name="no black box wins",
         run=blackbox.black_box_wins,

@@ -1,63 +1,13 @@
-"""What a check measured, and where "a few" ends and "too many" begins.
-
-A check asks one question of n images: how many of them does another attack (or another look at the
-model) decide otherwise? Both answers are known for each image, so the comparison is paired.
-"""
+"""What a check measured, and how it is reported."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from hardball.evaluation.checks.limits import FEW, Limit
+
 Status = Literal["pass", "fail", "could not run", "not applicable"]
 Kind = Literal["masking", "strength"]
-
-CONFIDENCE = 0.95
-"""One-sided, of the bound that a count must have to be believed."""
-
-
-def at_least(count: int, n: int) -> float:
-    """The share that `count` of `n` images proves: the lower end of Clopper and Pearson's one-sided 95%
-    interval. 0 of no images."""
-    from scipy.stats import beta
-
-    return float(beta.ppf(1 - CONFIDENCE, count, n - count + 1)) if count else 0.0
-
-
-@dataclass(frozen=True)
-class Limit:
-    """A share of images that may differ.
-
-    A count exceeds the limit when, with 95% confidence, the share in the population does: of few images
-    more than the share itself may differ.
-    """
-
-    share: float
-    """In [0, 1)."""
-
-    def exceeded(self, count: int, n: int) -> bool:
-        """`count` of `n` prove a share above the limit."""
-        return at_least(count, n) > self.share
-
-    def first(self, n: int) -> int:
-        """The smallest count of `n` that exceeds the limit; n + 1 where none does."""
-        return next((k for k in range(1, n + 1) if self.exceeded(k, n)), n + 1)
-
-    def short(self, n: int) -> str:
-        """For a table's column."""
-        return f"<{self.first(n)}" if self.share else "0"
-
-    def words(self, n: int) -> str:
-        """For a sentence."""
-        if not self.share:
-            return "none"
-        return (
-            f"fewer than {self.first(n)} of {n} images: {self.share:.3g} of them and what sampling "
-            "explains (95%, one-sided)"
-        )
-
-
-FEW = Limit(0.02)
-"""Two points of accuracy: what an attack that is no stronger may find by luck."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +23,7 @@ class Finding:
     threshold: str
     """The same for a sentence."""
     note: str = ""
-    """What else should be told, in words."""
+    """What else to report, in words."""
     forwards: int = 0
     backwards: int = 0
 
@@ -123,7 +73,7 @@ class Check:
     """The same in a sentence."""
     measured: dict[str, float]
     note: str = ""
-    """What else should be told, in words."""
+    """What else to report, in words."""
     reason: str = ""
     """Why it could not run or does not apply."""
     forwards: int = 0

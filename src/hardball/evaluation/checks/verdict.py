@@ -2,14 +2,14 @@
 
 The rule, once:
 
-* **masked**, if a check of the kind "masking" fails: the attacks are blind, or see so little that what
-  they leave standing proves nothing. One of these checks counts the images that a black box breaks
+* **masked**, if a check of the kind "masking" fails: the attacks are blind, or see so little that an
+  image they did not break proves nothing. One of these checks counts the images that a black box breaks
   and no gradient attack does: too many are, with 95% confidence, more than 10 points of accuracy, or
   more than a quarter of the claim (`MASKED_POINTS`, `MASKED_SHARE`).
 * **weaker than claimed**, if the strongest attacks leave less than is claimed: less than what
-  was required; or, where nothing was required, more than one point (with 95% confidence, `CLAIM`) below
-  the paper's measure, PGD with 200 steps and one start; or if a check of the kind "strength" fails,
-  so that stronger attacks would take more still.
+  was required; or, where nothing was required, more than one point (with 95% confidence,
+  `CLAIM_LIMIT`) below the paper's measure, PGD with 200 steps and one start; or if a check of the
+  kind "strength" fails, so that stronger attacks would take more still.
 * **undecided**, if an essential check could not run, unless nothing is left that it could break.
 * **trustworthy** otherwise.
 
@@ -21,20 +21,11 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from hardball.evaluation.checks.result import Check, Limit
+from hardball.evaluation.checks.limits import CLAIM_LIMIT
+from hardball.evaluation.checks.result import Check
 from hardball.evaluation.results import Accuracy
 
 Word = Literal["trustworthy", "weaker than claimed", "masked", "undecided"]
-
-MASKED_POINTS = 0.10
-MASKED_SHARE = 0.25
-CLAIM = Limit(0.01)
-
-
-def masked_beyond(claimed: float) -> Limit:
-    """The share of images that attacks of another kind may break beyond the gradient attacks, where
-    `claimed` is the accuracy claimed."""
-    return Limit(min(MASKED_POINTS, MASKED_SHARE * claimed))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -50,7 +41,7 @@ class Figure:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """What may be believed."""
+    """What can be concluded."""
 
     word: Word
     sentence: str
@@ -85,7 +76,7 @@ def judge(
         strongest: accuracy on the same images under every attack together.
         checks: all that ran, and those that did not.
         threat: of the figures, in words.
-        required: the accuracy that somebody demands.
+        required: the accuracy that must be left, if any.
     """
     missed = required is not None and strongest.accuracy.value < required
     word, sentence = _sentence(claimed, strongest, checks, threat, required, missed)
@@ -121,8 +112,8 @@ def _sentence(
         )
     if required is not None:
         claim = f"the {required:.1%} required"
-    fell = claimed.accuracy.right - left.right if claimed else 0
-    if missed or (required is None and CLAIM.exceeded(fell, n)):
+    lost = claimed.accuracy.right - left.right if claimed else 0
+    if missed or (required is None and CLAIM_LIMIT.exceeded(lost, n)):
         more = f"; besides, {_list(strength)}" if strength else ""
         return (
             "weaker than claimed",

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import PGD, Attack, Targeted, fgsm
-from hardball.errors import UserError
+from hardball.errors import CannotRun
 from hardball.evaluation.checks.context import Context, NotApplicable
-from hardball.evaluation.checks.result import FEW, Finding, Limit, counted
+from hardball.evaluation.checks.limits import FEW, Limit
+from hardball.evaluation.checks.result import Finding, counted
 from hardball.losses import cross_entropy
 from hardball.threats import Unbounded
 from hardball.validation import validate_logits
@@ -27,11 +28,11 @@ RADII = (0.25, 0.5, 0.75, 1.0, 1.5)
 def beyond(
     context: Context, name: str, attack: Attack, count: int, limit: Limit = FEW, **more: float
 ) -> Finding:
-    """How many of the first `count` images the attack breaks and the reference left standing."""
+    """How many of the first `count` images the attack breaks and the reference did not."""
     rows = context.images_claimed(count)
     tried = context.attempt(name, attack, rows)
-    beyond_claim = int(tried.fallen.sum())
-    new = tried.fallen & ~context.reference[rows]
+    beyond_claim = int(tried.broken.sum())
+    new = tried.broken & ~context.reference[rows]
     finding = counted(
         int(new.sum()),
         len(context.first(count)),
@@ -54,7 +55,7 @@ def unbounded(context: Context) -> Finding:
         raise NotApplicable("the threat is unbounded already")
     rows = context.images_right(context.budget.images)
     tried = context.attempt("pgd-200-unbounded", PGD(steps=200), rows, Unbounded())
-    left = int((~tried.fallen).sum())
+    left = int((~tried.broken).sum())
     return Finding(
         passed=left == 0,
         measured={"count": left, "images": len(rows)},
@@ -72,7 +73,7 @@ def random_start(context: Context) -> Finding:
     fixed = replace(context.claim, random_start=False, restarts=1)
     tried = context.attempt(f"{context.claim_name}-no-start", fixed, rows)
     with_start = int(context.claimed[rows].sum())
-    without = int(tried.fallen.sum())
+    without = int(tried.broken.sum())
     return counted(
         abs(with_start - without),
         len(context.first(context.budget.images)),
@@ -110,14 +111,14 @@ def monotone(context: Context) -> Finding:
         context.attempt(f"pgd-{steps}", PGD(steps=steps), rows, context.threat.at(eps))
         for eps in radii
     ]
-    standing = [int((~one.fallen).sum()) for one in tried]
-    rise = max((larger - smaller for smaller, larger in pairwise(standing)), default=0)
+    remaining = [int((~one.broken).sum()) for one in tried]
+    rise = max((larger - smaller for smaller, larger in pairwise(remaining)), default=0)
     finding = counted(
         max(0, rise),
         n,
         forwards=sum(one.forwards for one in tried),
         backwards=sum(one.backwards for one in tried),
-        beside={f"eps={eps:.4g}": left / n for eps, left in zip(radii, standing, strict=True)},
+        beside={f"eps={eps:.4g}": left / n for eps, left in zip(radii, remaining, strict=True)},
     )
     return replace(finding, found=f"rises {max(0, rise)} of {n}")
 
@@ -157,10 +158,10 @@ def raw_factor(context: Context, rows: Tensor) -> float:
 
     Raises:
         NotApplicable: no image left.
-        UserError: every gradient is zero.
+        CannotRun: every gradient is zero.
     """
     if not len(rows):
-        raise NotApplicable("the claim's attack left no image standing")
+        raise NotApplicable("the claim's attack broke every image")
     images, labels = context.tensors(rows)
     with torch.enable_grad():
         point = images.clone().requires_grad_(True)
@@ -170,7 +171,7 @@ def raw_factor(context: Context, rows: Tensor) -> float:
     low = float(top[top > 0].quantile(0.1)) if bool((top > 0).any()) else 0.0
     size = context.eps if context.threat.norm == "linf" else 1.0
     if not low or not math.isfinite(size / low):
-        raise UserError("every gradient is zero; no factor makes it move an image")
+        raise CannotRun("every gradient is zero; no factor makes it move an image")
     return size / low
 
 

@@ -7,7 +7,7 @@ from typing import Self
 
 @dataclass(frozen=True, kw_only=True)
 class Places:
-    """In the run's folder; for a weights file X.safetensors beside it, as X.evaluation.json …"""
+    """In the run's folder; for a weights file X.safetensors beside it, as X.evaluation.json, …"""
 
     evaluation: Path
     witnesses: Path
@@ -15,7 +15,7 @@ class Places:
 
     @classmethod
     def of(cls, path: Path) -> Self:
-        """The places for a run, or for a weights file."""
+        """The places for a run (or any folder), or for a weights file."""
 
         def named(name: str) -> Path:
             return path / name if path.is_dir() else path.with_suffix(f".{name}")

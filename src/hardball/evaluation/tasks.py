@@ -1,0 +1,94 @@
+"""The smallest piece of an evaluation's work: one attack at one ε on a few examples.
+
+What a task finds is a pure function of the model and the task, so tasks may be done in any order, in
+any process, and their results kept. Shapes: R examples in the task, F of them broken; images
+[R, C, H, W].
+"""
+
+import time
+from dataclasses import dataclass
+from typing import Any
+from zlib import crc32
+
+from torch import Tensor
+
+from hardball.attacks import Attack, Classifier
+from hardball.data import Dataset
+from hardball.evaluation.forward import logits_of
+from hardball.losses import correct
+from hardball.seeding import generators
+from hardball.threats import ThreatModel
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class Task:
+    """One attack at one ε on the examples `rows`."""
+
+    name: str
+    attack: Attack
+    threat: ThreatModel
+    rows: Tensor
+    """int64 [R], on the CPU."""
+    seed: int
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class TaskResult:
+    """What a task found."""
+
+    rows: Tensor
+    """int64 [R]: the examples attacked."""
+    broken: Tensor
+    """bool [R]: misclassified, confirmed by a forward pass of its own."""
+    examples: Tensor
+    """[F, C, H, W], on the CPU: what broke them."""
+    unconfirmed: Tensor
+    """bool [R]: reported by the attack, but not confirmed."""
+    forwards: int
+    backwards: int
+    seconds: float
+
+    def as_record(self) -> dict[str, Any]:
+        return dict(vars(self))
+
+    @property
+    def broken_rows(self) -> Tensor:
+        """int64 [F]: the examples that `examples` belong to."""
+        return self.rows[self.broken]
+
+
+def attempt(model: Classifier, data: Dataset, task: Task, batch_size: int) -> TaskResult:
+    """Do a task. The random numbers of an example depend on (seed, attack, ε, its index).
+
+    The attack's own report is not believed: an example is broken if what the attack returns for it
+    lies in ball and box and is misclassified in a forward pass of its own.
+    """
+    started = time.monotonic()
+    rows = task.rows
+    here = rows.to(data.images.device)
+    images, labels = data.images[here], data.labels[here]
+    place = (crc32(task.name.encode()), _as_int(float(task.threat.eps)))
+    sources = generators(task.seed, rows.tolist(), *place)
+    result = task.attack(model, images, labels, task.threat, generator=sources)
+    claimed = result.fooled.cpu()
+    examples = result.examples.detach()[claimed.to(result.examples.device)]
+    centres = images[claimed.to(images.device)]
+    logits = logits_of(model, data, examples, batch_size)
+    confirmed = ~correct(logits, labels.cpu()[claimed])
+    confirmed &= task.threat.allows(examples, centres).cpu()
+    broken = claimed.clone()
+    broken[claimed] = confirmed
+    return TaskResult(
+        rows=rows,
+        broken=broken,
+        examples=examples.cpu()[confirmed],
+        unconfirmed=claimed & ~broken,
+        forwards=result.forwards,
+        backwards=result.backwards,
+        seconds=time.monotonic() - started,
+    )
+
+
+def _as_int(eps: float) -> int:
+    """ε as part of a seed."""
+    return round(min(eps, 1e6) * 1e9)
