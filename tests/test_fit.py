@@ -397,6 +397,6 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_whole(
 ) -> None:
     fit(small(train), train, curriculum=Constant(0.1, 1), settings=QUICK, out=tmp_path)
     before = {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()}
-    with pytest.raises(UserError, match="already holds a run; continue it with --resume"):
+    with pytest.raises(UserError, match="already holds a run; continue it with `resume="):
         fit(small(train), train, curriculum=Constant(0.2, 1), settings=QUICK, out=tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before

@@ -19,7 +19,7 @@ def is_own(name: str) -> bool:
 
 
 def find(kind: str, name: str, known: Mapping[str, T], *, trusted: bool = True) -> T | Any:
-    """What a name stands for.
+    """The object that a name refers to.
 
     Args:
         kind: of what is looked for, as messages say it ("attack").
@@ -58,7 +58,7 @@ def refuse_code(kind: str, name: object) -> None:
 
 
 def instance(kind: str, name: str, known: Mapping[str, T], base: type[T]) -> T:
-    """What a user's name stands for, as an instance of `base`: a class is called without arguments,
+    """What a user's name refers to, as an instance of `base`: a class is called without arguments,
     an instance is taken as it is.
 
     Raises:

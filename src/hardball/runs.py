@@ -104,11 +104,11 @@ class RunFolder:
         """See `create`: asked early, before anything long is done."""
         if self.config_file.exists():
             raise UserError(
-                f"{self.path} already holds a run; continue it with --resume {self.path}, or "
-                "choose another --out"
+                f"{self.path} already holds a run; continue it with `resume={self.path}`, or "
+                "choose another `out`"
             )
         if self.path.exists() and not self.path.is_dir():
-            raise UserError(f"--out {self.path} is a file; choose a folder")
+            raise UserError(f"`out={self.path}` is a file; choose a folder")
 
     def config(self) -> Config:
         """What was asked of this run.
@@ -162,7 +162,7 @@ class RunFolder:
             except OSError as error:
                 raise UserError(
                     f"another process is training in {self.path}; wait for it, or choose another "
-                    "--out"
+                    "`out`"
                 ) from error
             yield
 

@@ -1,5 +1,5 @@
 """Refusal of input that would give a wrong number silently. Each check reads the data once, so it
-stands at the door (a dataset, an evaluation, a public attack call), not inside a loop."""
+belongs where data comes in (a dataset, an evaluation, a public attack call), not inside a loop."""
 
 import math
 from collections.abc import Callable

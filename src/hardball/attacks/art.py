@@ -84,7 +84,7 @@ STUCK = 50
 
 @dataclass(frozen=True, kw_only=True)
 class ARTAttack(Attack):
-    """An attack of ART with ART's defaults unless told otherwise.
+    """An attack of ART with ART's defaults unless set otherwise.
 
     ZOO and HopSkipJump look for a near example, not for one inside the ball. So every query is watched,
     and the first that is misclassified inside ball and box ends the search for that image; else what
@@ -97,7 +97,7 @@ class ARTAttack(Attack):
     which blurs it and takes a hundred times as long (and ART's code fails where height and width
     differ). HopSkipJump's start comes from the generator (ART's own cannot be seeded): uniform noise as
     there, else black, white, the inverted image, sparse noise, or black and white squares; an image for
-    which none is misclassified stands.
+    which none is misclassified is not broken.
 
     `loss` is the margin max_{j≠y} z_j − z_y.
 

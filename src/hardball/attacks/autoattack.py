@@ -213,7 +213,7 @@ FLAGS = {
 def autoattack_flags(model: Classifier, images: Tensor, labels: Tensor) -> dict[str, str]:
     """AutoAttack's checks of the model on these images: flag → meaning, for those raised.
 
-    Whoever runs AutoAttack shows them as warnings; 100 images are plenty.
+    They are shown as warnings beside AutoAttack's results; 100 images are plenty.
 
     Args:
         model: images [B, ...] → logits [B, K], in the mode it is in.

@@ -73,8 +73,8 @@ class BruteForce(Attack):
     ) -> AttackResult:
         result, _ = unattacked(model, images, labels)
         for done in range(0, self.samples, DRAWN):
-            standing = (~result.fooled).nonzero().squeeze(1)
-            for rows in torch.split(standing, max(1, PASS // DRAWN)):
+            unbroken = (~result.fooled).nonzero().squeeze(1)
+            for rows in torch.split(unbroken, max(1, PASS // DRAWN)):
                 if not len(rows):
                     break
                 found = self._draw(

@@ -24,7 +24,7 @@ class Distortion:
 
     radius: Tensor
     """float64 [B]: an ε at which the example was broken: 0 where misclassified already, ∞ where it
-    stood at `upper`. An upper bound of the true smallest one."""
+    was not broken at `upper`. An upper bound of the true smallest one."""
     standing: Tensor
     """float64 [B]: the lower end of the final bracket, an ε at which the attack failed (0 if it never
     did), or `radius` where its example lay closer than an ε at which it had failed."""
@@ -58,7 +58,7 @@ class Distortion:
 
     @property
     def largest(self) -> float:
-        """The ε that breaks every example; ∞ if one stands at `upper`, NaN of no examples."""
+        """The ε that breaks every example; ∞ if one is unbroken at `upper`, NaN of no examples."""
         return float(self.radius.max()) if len(self.radius) else math.nan
 
     def _not_beyond(self, eps: float) -> None:

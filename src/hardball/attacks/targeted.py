@@ -36,7 +36,7 @@ class Targeted(Attack):
 
     @property
     def cost(self) -> int:
-        # the number of classes is the model's; ten stands in, for sorting only
+        # the number of classes is the model's; ten is assumed, for sorting only
         return self.attack.cost * (9 if self.target == "all" else 1)
 
     def cheapest(self) -> "Targeted":

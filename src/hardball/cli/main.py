@@ -144,7 +144,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         print("hardball: interrupted", file=sys.stderr)
         code = 130
     except BrokenPipeError:
-        # whoever read the output has gone (| head); nothing more is written, also not at exit
+        # the reader of the output has gone (| head); nothing more is written, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
     # not inside a handler: the error's frames hold the training, whose process group ends with it

@@ -88,7 +88,7 @@ class Parser(ArgumentParser):
         nested = [name for name, hint in hints.items() if hasattr(hint, "__dataclass_fields__")]
         self.add_class_arguments(maker, group, skip={*skip, *nested}, fail_untyped=False)
         if group is not None:
-            # the group itself is no flag: --GROUP stands for --GROUP.name
+            # the group itself is no flag: --GROUP means --GROUP.name
             self._remove(group)
 
     def _remove(self, dest: str) -> None:

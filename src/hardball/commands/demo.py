@@ -100,7 +100,7 @@ def demo(
         UserError: no seeds, or a folder that cannot be written.
     """
     if not seeds or min(seeds) < 0:
-        raise UserError(f"seeds={list(seeds)}; allowed is one number or more, e.g. --seeds '[0]'")
+        raise UserError(f"seeds={list(seeds)}; allowed is one number or more, e.g. [0]")
     contestants = [c.to_the_end() if full else c for c in CONTESTANTS]
     rows = []
     histories = {}

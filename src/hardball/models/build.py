@@ -51,7 +51,7 @@ def build(
 
 
 def _refuse_what_makes_no_module(name: str, found: object) -> None:
-    """Asked before anything is called: what a name stands for might do anything (os:system)."""
+    """Asked before anything is called: what a name refers to might do anything (os:system)."""
     kind = found if isinstance(found, type) else _return_type(found)
     if isinstance(kind, type) and issubclass(kind, nn.Module):
         return

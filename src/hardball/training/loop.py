@@ -124,7 +124,7 @@ class Trainer:
             if outcome.status != INTERRUPTED:
                 self._keep_good()
             self._write(lambda folder: folder.write_outcome(outcome))
-            if outcome.status not in (FINISHED, COLLAPSED):  # a collapse was told when it came
+            if outcome.status not in (FINISHED, COLLAPSED):  # a collapse was reported when it came
                 watcher.say(outcome.message)
         self.fabric.barrier()
         return outcome

@@ -1,4 +1,4 @@
-"""What the person training is told when it goes wrong: what happened, at which ε, what to try."""
+"""The messages of a training that goes wrong: what happened, at which ε, what to try."""
 
 import math
 
