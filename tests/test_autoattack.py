@@ -309,7 +309,10 @@ def test_a_model_without_gradients_is_named_and_square_does_without():
     for name in PARTS[:3]:
         with pytest.raises(UserError, match=f"no gradient flows .* {name} climbs one: remove"):
             short(name)(model, images, labels, THREATS[0])
-    assert short("square")(model, images, labels, THREATS[0]).fooled.sum() > 3
+    # three are labelled wrong; over thirty seeds the search breaks 7 to 13 more
+    source = torch.Generator().manual_seed(0)
+    found = short("square")(model, images, labels, ThreatModel("linf", 0.3), generator=source)
+    assert found.fooled.sum() > 3
 
 
 @pytest.mark.parametrize("field", ["chunk", "iterations", "restarts", "targets", "queries"])
@@ -319,7 +322,8 @@ def test_numbers_below_one_are_refused(field):
 
 
 def test_unknown_parts_are_refused():
-    with pytest.raises(UserError, match="unknown part of AutoAttack 'apgd'; did you mean 'apgd-t'\\? there are: apgd-ce"):
+    message = "unknown part of AutoAttack 'apgd'; did you mean 'apgd-t'? there are: apgd-ce"
+    with pytest.raises(UserError, match=re.escape(message)):
         AutoAttackPart(name="apgd")
 
 

@@ -133,6 +133,50 @@ def test_the_command_starts_its_processes_itself(tmp_path: Path) -> None:
     assert differences(tmp_path / "one", tmp_path / "two") < 1e-3
 
 
+WATCHED = """
+import atexit, os
+from pathlib import Path
+
+def threads():
+    return [task.joinpath("comm").read_text() for task in Path("/proc/self/task").iterdir()]
+
+def last():  # registered first, so it runs after what the command registers
+    names = [name.strip() for name in threads() if "gloo" in name or "tcpstore" in name]
+    Path(f"left{os.environ.get('LOCAL_RANK')}").write_text(" ".join(names))
+
+atexit.register(last)
+from hardball.cli import main
+main()
+"""
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").is_dir(), reason="threads are listed by Linux")
+@pytest.mark.parametrize("code", [0, 2])
+def test_no_thread_of_the_process_group_and_no_process_is_left_at_the_end(
+    code: int, tmp_path: Path
+) -> None:
+    """A thread of the group that works on while the interpreter ends may abort the process."""
+    (tmp_path / "watched.py").write_text(WATCHED)
+    if code == 2:  # a file in the place of a folder: refused once both processes run
+        (tmp_path / "two").mkdir()
+        (tmp_path / "two" / "state").write_text("")
+    words = [*WORDS, "--out", "two", "--devices", 2, "--accelerator", "cpu"]
+    with (tmp_path / "err").open("w+") as err:
+        done = subprocess.run(
+            [sys.executable, "watched.py", *map(str, words)],
+            cwd=tmp_path,
+            stdout=subprocess.DEVNULL,  # a pipe would wait for the second process as well
+            stderr=err,
+            check=False,
+        )
+    written = (tmp_path / "err").read_text()
+    assert done.returncode == code, written
+    assert written.count("\n") == (code == 2)
+    # the second process has ended before the first, and no thread is left in either
+    left = [(tmp_path / f"left{rank}").read_text() for rank in range(2)]
+    assert left == ["", ""]
+
+
 def test_more_gpus_than_there_are_is_refused_in_one_line(tmp_path: Path) -> None:
     there = torch.cuda.device_count()
     more = ["--accelerator", "cuda", "--devices", there + 1]

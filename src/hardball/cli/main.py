@@ -82,16 +82,17 @@ def main(argv: Sequence[str] | None = None) -> None:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
             code = _dispatch(words, COMMANDS)
+        code = 0 if is_follower() else code
     except UserError as error:
         # of several processes the first one speaks, and says how it ended
-        if is_follower():
-            sys.exit(0)
-        print(f"hardball: error: {error}", file=sys.stderr)
-        sys.exit(2)
+        code = 0 if is_follower() else 2
+        if code:
+            print(f"hardball: error: {error}", file=sys.stderr)
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)
-        sys.exit(130)
-    sys.exit(0 if is_follower() else code)
+        code = 130
+    # not inside a handler: the error's frames hold the training, whose process group ends with it
+    sys.exit(code)
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:

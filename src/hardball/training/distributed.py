@@ -1,6 +1,10 @@
 """What several processes must do alike: each of them a device's share of one training."""
 
+import atexit
+import gc
 from collections.abc import Callable
+from contextlib import suppress
+from subprocess import Popen, TimeoutExpired
 
 import torch
 from lightning_fabric import Fabric
@@ -11,11 +15,43 @@ from hardball.errors import UserError
 
 def is_follower() -> bool:
     """True in all processes of a training but the first, which speaks for them."""
-    return (
-        torch.distributed.is_available()
-        and torch.distributed.is_initialized()
-        and torch.distributed.get_rank() > 0
-    )
+    return _has_group() and torch.distributed.get_rank() > 0
+
+
+def _has_group() -> bool:
+    return torch.distributed.is_available() and torch.distributed.is_initialized()
+
+
+PATIENCE = 30.0
+"""Seconds that the first process waits for those it started, before it ends them itself."""
+
+
+def end_at_exit(fabric: Fabric) -> None:
+    """Call before a launch, so that a launch which fails half way is cleaned up as well.
+
+    A process group that is there already belongs to the caller, who ends it.
+    """
+    if fabric.strategy.launcher is not None and not _has_group():
+        atexit.register(_end, fabric)
+
+
+def _end(fabric: Fabric) -> None:
+    """Nothing of a training goes on when the command is over.
+
+    The group's threads may still be giving back the tensors of the last collective. One that needs
+    the interpreter's lock while the interpreter ends is ended by it in the middle of a destructor,
+    and C++ aborts the process: "terminate called without an active exception". Destroying the
+    group joins them; a process that still waits in a collective gets an error instead.
+    """
+    if _has_group():
+        torch.distributed.destroy_process_group()
+        gc.collect()  # after an error only a cycle of frames still holds it
+    started: list[Popen[bytes]] = getattr(fabric.strategy.launcher, "procs", [])
+    with suppress(TimeoutExpired, KeyboardInterrupt):
+        for process in started:
+            process.wait(PATIENCE)
+    for process in started:
+        process.kill()  # does nothing to one that has ended
 
 
 def agree(fabric: Fabric, *flags: bool) -> list[bool]:

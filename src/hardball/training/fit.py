@@ -24,7 +24,7 @@ from hardball.errors import UserError
 from hardball.perf import fast, keep_memory
 from hardball.runs import Config, Run, RunFolder
 from hardball.training.curriculum import Curriculum
-from hardball.training.distributed import in_first
+from hardball.training.distributed import end_at_exit, in_first
 from hardball.training.loop import Trainer
 from hardball.training.settings import Settings
 
@@ -130,6 +130,7 @@ def launch(settings: Settings) -> Fabric:
                 strategy=strategy,
                 precision="32-true" if settings.precision == "tf32" else settings.precision,  # type: ignore[arg-type]
             )
+            end_at_exit(fabric)
             fabric.launch()
     except (ValueError, RuntimeError) as error:
         asked = (
