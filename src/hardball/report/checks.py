@@ -15,12 +15,12 @@ HEAD = ("", "check", "found", "allowed", "result", "cost")
 
 LEGEND = (
     "found: images that a check decides otherwise than the protocol's gradient attacks, of those "
-    "looked at; in brackets those the claim had left standing that its attack broke"
+    "looked at; in brackets those that the claim's attack had not broken and the check's did"
 )
 
 
 def heading(budget: str, eps: float) -> list[str]:
-    """What stands above the lines."""
+    """What is printed above the lines."""
     return [f"checks at ε={eps:g}, budget {budget}", *wrap(LEGEND, WIDTH), "", _line(HEAD)]
 
 
@@ -39,7 +39,7 @@ def _line(cells: tuple[str, ...]) -> str:
         cell.rjust(width) if place in (0, len(cells) - 1) else cell.ljust(width)
         for place, (cell, width) in enumerate(zip(cells, COLUMNS, strict=True))
     ]
-    # the first column stands apart from the second
+    # a space between the first column and the second
     return f"{words[0]} {''.join(words[1:])}".rstrip()
 
 

@@ -9,8 +9,10 @@ from hardball.evaluation import Evaluation
 
 
 def evaluation_table(found: Evaluation, title: str = "") -> Table:
-    """One row per ε and attack; accuracy after each attack and all before it."""
+    """One row per ε and attack; accuracy after each attack and all before it. Beside it, where there
+    are certificates, the accuracy that is certified at that ε."""
     table = Table(title=f"{title} on {found.data}, n={found.clean.n}", title_justify="left")
+    certified = found.certified
     for column in ("ε", "after attack", "accuracy", "95% interval", "broken"):
         named = column == "after attack"
         table.add_column(
@@ -19,6 +21,8 @@ def evaluation_table(found: Evaluation, title: str = "") -> Table:
             overflow="fold" if named else "ellipsis",
             no_wrap=not named,
         )
+    if certified:
+        table.add_column("certified", justify="right", no_wrap=True)
     low, high = found.clean.interval
     table.add_row("0", "none", f"{found.clean.value:.1%}", f"{low:.1%}–{high:.1%}", "")
     for score in found.scores:
@@ -29,6 +33,7 @@ def evaluation_table(found: Evaluation, title: str = "") -> Table:
             f"{score.after.value:.1%}",
             f"{low:.1%}–{high:.1%}",
             str(score.broken),
+            *([f"{certified[score.eps].value:.1%}"] if score.eps in certified else []),
         )
     return table
 
