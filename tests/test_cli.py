@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from commands import TINY
 from hardball import __version__, load_dataset
-from hardball.cli.main import COMMANDS, main
+from hardball.cli.main import COMMANDS, THEORY, main
 
 Ended = tuple[int, str, str]
 Hardball = Callable[..., Ended]
@@ -57,9 +57,9 @@ def test_help_lists_the_commands(words: tuple[str, ...], hardball: Hardball) -> 
     assert max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"theory {part}" for part in THEORY)])
 def test_help_of_a_command_is_readable(command: str, hardball: Hardball) -> None:
-    code, out, err = hardball(command, "--help")
+    code, out, err = hardball(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: hardball {command} ")
     for ugly in ("<class", "Literal[", "type:", "null", "typing"):
@@ -76,6 +76,7 @@ def test_version(hardball: Hardball) -> None:
         ("train", "--eps", 0.3),
         ("train", "--eps", 0.4, "--curriculum", "iterative", "--preset", "mnist-paper"),
         ("train", "--eps", 0.1, "--model-args", "{width: 3}", "--lr", 1e-5, "--augment", "true"),
+        ("limit", "--eps", "[8, 16]", "--per", 255, "--split", "both", "--data-root", "d"),
         ("evaluate", "r", "--eps", "[0.1, 0.2]", "--attacks", "[fgsm, pgd-20]", "--n", 7),
     ],
 )
