@@ -31,8 +31,8 @@ COMMON: Values = {
     "data": {"name": DATA},
     "model": {"name": "digits_cnn", "args": {"width": 16}},
     "attack": {"steps": 10},
-    "batch_size": 64,
-    "optimizer": {"schedule": "linear-tail"},
+    "batch_size": 32,
+    "optimizer": {"lr": 2e-3, "schedule": "linear-tail"},
 }
 ATTACKS: dict[str, Attack] = {
     "pgd-50-x5": PGD(steps=50, restarts=5),
@@ -66,7 +66,7 @@ CONTESTANTS = (
     Contestant(name="standard", values={"eps": 0.0, "epochs": 30}),
     Contestant(
         name=f"direct, ε={EPS:g}",
-        values={"eps": EPS, "epochs": 240, "stopping": {"collapse_patience": 40}},
+        values={"eps": EPS, "epochs": 140, "stopping": {"collapse_patience": 40}},
     ),
     Contestant(
         name=f"curriculum, 0→{EPS:g}",
@@ -74,8 +74,8 @@ CONTESTANTS = (
             "eps": EPS,
             "curriculum": {
                 "name": "iterative",
-                "ramp_epochs": 100,
-                "hold": 140,
+                "ramp_epochs": 80,
+                "hold": 60,
                 "per": "step",
                 "may_stop": False,
             },
