@@ -30,7 +30,7 @@ PRESETS: dict[str, dict[str, Values]] = {
         "iterative": {"increment": 0.01, "step_size": 0.01},
         "extend": {"epochs": 5, "step_size": 0.005},
     },
-    # found by experiment (results/fast_variants.json): two attack steps per image that go on
+    # found by experiment (benchmarks/results/fast_variants.json): two attack steps per image that go on
     # from those of the epoch before, up the ramp, in many quick updates; then eight from a random
     # start, which mask less; three epochs of them, for more only fit the training images
     "mnist-fast": {
