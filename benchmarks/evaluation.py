@@ -11,10 +11,7 @@ where hardball has set the memory allocator for all of them. Writes
 benchmarks/results/evaluation.json.
 """
 
-import argparse
-import json
 import os
-import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -23,6 +20,7 @@ from typing import Any
 
 import torch
 from peers import art_pgd, autoattack_apgd, foolbox_pgd, torchattacks_pgd
+from record import RESULTS, command, parser, write
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
@@ -36,7 +34,8 @@ STEPS, RESTARTS = 200, 10
 CORES = os.cpu_count() or 1
 
 
-def standing(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+def remaining(model: nn.Module, images: Tensor, labels: Tensor) -> Tensor:
+    """bool [n]: still classified correctly."""
     with torch.no_grad():
         return correct(model(images), labels)
 
@@ -48,19 +47,19 @@ def by_repeating(
     right = torch.ones(len(labels), dtype=torch.bool)
     for _ in range(RESTARTS):
         found = attack(model, images, labels, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS)
-        right &= standing(model, found, labels)
+        right &= remaining(model, found, labels)
     return right.float().mean().item()
 
 
 def by_art(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
     alpha = 2.5 * eps / STEPS
     found = art_pgd(model, images, labels, eps=eps, alpha=alpha, steps=STEPS, restarts=RESTARTS)
-    return standing(model, found, labels).float().mean().item()
+    return remaining(model, found, labels).float().mean().item()
 
 
 def by_autoattack(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
     found = autoattack_apgd(model, images, labels, eps=eps, restarts=RESTARTS)
-    return standing(model, found, labels).float().mean().item()
+    return remaining(model, found, labels).float().mean().item()
 
 
 PEERS: dict[str, dict[str, Callable[[nn.Module, Tensor, Tensor, float], float]]] = {
@@ -116,19 +115,13 @@ def compared(
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--n", type=int, default=100)
-    parser.add_argument("--eps", type=float, default=0.4)
-    parser.add_argument("--repeats", type=int, default=3)
-    parser.add_argument("--note", default="")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results/evaluation.json"
-    )
-    arguments = parser.parse_args()
+    made = parser(__doc__, RESULTS / "evaluation.json")
+    made.add_argument("run", type=Path)
+    made.add_argument("--data-root", type=Path, default=Path("data"))
+    made.add_argument("--n", type=int, default=100)
+    made.add_argument("--eps", type=float, default=0.4)
+    made.add_argument("--repeats", type=int, default=3)
+    arguments = made.parse_args()
     run, eps = load_run(arguments.run), arguments.eps
     test = load_dataset(run.config["data"]["name"], arguments.data_root, "test")
     test = test.rows(slice(0, arguments.n))
@@ -146,9 +139,8 @@ def main() -> None:
         for name, way in named.items()
     }
     taken = interleaved(calls, arguments.repeats, warm=0)
-    given = ["RUN" if word == str(arguments.run) else word for word in sys.argv[1:]]
-    result = {
-        "command": " ".join(["python benchmarks/evaluation.py", *given]),
+    result: dict[str, Any] = {
+        "command": command(run=arguments.run),
         "what": f"the first {arguments.n} test images, ε={eps}; pgd: {STEPS} steps, {RESTARTS} "
         f"restarts; apgd-ce: 100 steps, {RESTARTS} restarts; accuracy and seconds of each round",
         "run": arguments.run.name,
@@ -156,9 +148,10 @@ def main() -> None:
         "note": arguments.note,
         "machine": environment.facts(),
     }
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(json.dumps({attack: result[attack] for attack in ways}, indent=1, ensure_ascii=False))
-    print(f"wrote {arguments.out}")
+    write(result, arguments.out)
+    for attack in ways:
+        found = result[attack]
+        print(f"{attack}: {found['speedup_over_fastest_peer']}× {found['fastest_peer']}")
 
 
 if __name__ == "__main__":

@@ -22,22 +22,22 @@ from typing import Any
 
 import matplotlib.pyplot as plt
 import torch
-from job import Job
+from record import RESULTS, command, parser, write
 from timing import forward_flops, seconds
 from torch import nn
+from training_step import TrainingStep
 
 from hardball import environment
 from hardball.data import Dataset
 from hardball.models import ConvNet
-from hardball.training.settings import Settings
+from hardball.training import Machine, Settings, TrainingAttack
 
-RESULTS = Path(__file__).parent / "results"
 EPS = 0.3
 
 
 @dataclass(frozen=True)
 class Point:
-    """One job."""
+    """One step."""
 
     steps: int = 10
     batch: int = 128
@@ -79,9 +79,12 @@ def memory() -> float:
 def run(point: Point, repeats: int) -> None:
     """In a process of its own: prints seconds per training step and memory."""
     before = memory()
-    job = Job(
+    training = TrainingStep(
         point.model(),
-        Settings(steps=point.steps, accelerator="cpu", devices=point.processes),
+        Settings(
+            attack=TrainingAttack(steps=point.steps),
+            machine=Machine(accelerator="cpu", devices=point.processes),
+        ),
     )
     source = torch.Generator().manual_seed(0)
     images = torch.rand(point.images, 1, point.side, point.side, generator=source)
@@ -94,10 +97,10 @@ def run(point: Point, repeats: int) -> None:
 
     def step() -> None:
         rows = torch.randperm(point.images, generator=source)[: point.batch]
-        job.train(data.images[rows], data.labels[rows], EPS)
+        training.train(data.images[rows], data.labels[rows], EPS)
 
     times = [seconds(step) for _ in range(repeats + 1)][1:]
-    if job.fabric.is_global_zero:
+    if step.fabric.is_global_zero:
         print(json.dumps({"seconds": times, "memory_mib": round(memory() - before)}))
 
 
@@ -169,16 +172,12 @@ def draw(table: dict[str, list[dict[str, Any]]], path: Path) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--rounds", type=int, default=3)
-    parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--axes", nargs="*", default=list(AXES), choices=list(AXES))
-    parser.add_argument("--note", default="")
-    parser.add_argument("--out", type=Path, default=RESULTS / "growth.json")
-    parser.add_argument("--point", help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    made = parser(__doc__, RESULTS / "growth.json")
+    made.add_argument("--rounds", type=int, default=3)
+    made.add_argument("--repeats", type=int, default=5)
+    made.add_argument("--axes", nargs="*", default=list(AXES), choices=list(AXES))
+    made.add_argument("--point", help=argparse.SUPPRESS)
+    arguments = made.parse_args()
     if arguments.point:
         run(Point(**json.loads(arguments.point)), arguments.repeats)
         return
@@ -188,15 +187,14 @@ def main() -> None:
         for row in table[axis]:
             print(row, flush=True)
     result = {
-        "command": " ".join(["python benchmarks/growth.py", *sys.argv[1:]]),
+        "command": command(),
         "middle": asdict(Point()),
         "growth": table,
         "note": arguments.note,
         "machine": environment.facts(),
     }
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write(result, arguments.out)
     draw(table, arguments.out.with_suffix(".png"))
-    print(f"wrote {arguments.out}")
 
 
 if __name__ == "__main__":

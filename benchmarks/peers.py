@@ -1,14 +1,15 @@
-"""Attacks of the libraries the speed benchmarks compare with.
+"""Attacks of the libraries that hardball is compared with, in speed and in what they find.
 
 For a network, images [B, C, H, W] and labels [B] of ten classes: adversarial images, from one random
 start (ART: the worst of `restarts`).
 """
 
+import numpy as np
 import torch
-from art.attacks.evasion import ProjectedGradientDescentPyTorch
+from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
 from art.estimators.classification import PyTorchClassifier
-from foolbox import PyTorchModel
 from foolbox.attacks import LinfPGD
+from foolbox.models.pytorch import PyTorchModel
 from torch import Tensor, nn
 
 
@@ -27,7 +28,20 @@ def foolbox_pgd(
 ) -> Tensor:
     attack = LinfPGD(abs_stepsize=alpha, steps=steps)
     wrapped = PyTorchModel(model.eval(), bounds=(0, 1), device="cpu")
-    return attack.run(wrapped, images, labels, epsilon=eps)
+    found: Tensor = attack.run(wrapped, images, labels, epsilon=eps)
+    return found
+
+
+def art_classifier(model: nn.Module, images: Tensor) -> PyTorchClassifier:
+    """The network as ART wants it."""
+    return PyTorchClassifier(
+        model,
+        nn.CrossEntropyLoss(),
+        input_shape=tuple(images.shape[1:]),
+        nb_classes=10,
+        clip_values=(0.0, 1.0),
+        device_type="cpu",
+    )
 
 
 def art_pgd(
@@ -40,16 +54,8 @@ def art_pgd(
     steps: int,
     restarts: int = 1,
 ) -> Tensor:
-    classifier = PyTorchClassifier(
-        model,
-        nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
     attack = ProjectedGradientDescentPyTorch(
-        classifier,
+        art_classifier(model, images),
         eps=eps,
         eps_step=alpha,
         max_iter=steps,
@@ -58,6 +64,32 @@ def art_pgd(
         verbose=False,
     )
     return torch.from_numpy(attack.generate(images.numpy(), y=labels.numpy()))
+
+
+def art_apgd(model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, steps: int) -> Tensor:
+    """APGD on the cross entropy."""
+    attack = AutoProjectedGradientDescent(
+        art_classifier(model, images),
+        eps=eps,
+        eps_step=2 * eps,  # the first step of APGD's paper
+        max_iter=steps,
+        nb_random_init=1,
+        batch_size=len(images),
+        loss_type="cross_entropy",
+        verbose=False,
+    )
+    return torch.from_numpy(attack.generate(images.numpy(), y=np.eye(10)[labels.numpy()]))
+
+
+def torchattacks_apgd(
+    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, steps: int
+) -> Tensor:
+    """APGD on the cross entropy."""
+    import torchattacks
+
+    attack = torchattacks.APGD(model, norm="Linf", eps=eps, steps=steps, seed=0, loss="ce")
+    found: Tensor = attack(images, labels)
+    return found.detach()
 
 
 def autoattack_apgd(

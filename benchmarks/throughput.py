@@ -2,47 +2,51 @@
 
     pip install --no-deps torchattacks; python benchmarks/throughput.py [--note "what else ran"]
 
-One network, one batch, one attack (signed PGD, ε=0.3, α=0.05, 15 steps, random start), taken in turn:
+One network, one batch, one attack (signed PGD, ε=0.3, α=0.05, 15 steps, random start), all in turn:
 
 * peers: torchattacks, foolbox, ART and a plain loop (the authors' form: the loss's whole gradient,
   parameters included), each with Adam's update behind it, on all cores, in PyTorch's default layout;
+* torchattacks once more with the network and the images in channels_last, hardball's memory layout;
 * hardball's own training step, in one process on all cores, and in one process per core (none of
   them the peers' process, whose memory allocator stays as it is);
-* the limit: a matrix product of 1024×1024 on all cores, divided by the network's arithmetic.
+* the limit: the fastest of several kernels (kernels.py: matrix products, convolutions, and this
+  network's layers), each in one process on all cores and in one process per core.
 
 A training step is the attack and the update. Its arithmetic is 15 sample-steps (forward pass and
 input gradient) and one pass with all gradients; multiplications and additions of convolutions and
-linear layers are counted, nothing else. `share_of_limit` is that arithmetic per second over the
-matrix product's; `ratio_to_best_peer` compares training steps. Then the same by batch size, and for
-a ResNet-18 on 32×32 images. Writes benchmarks/results/throughput.json.
+linear layers are counted, nothing else. `share_of_limit` is that arithmetic per second divided by the
+fastest kernel's. `ratio_to_best_peer` compares training steps with the fastest library as it comes,
+`ratio_to_best_peer_channels_last` with torchattacks in channels_last. Then the same by batch size,
+and for a ResNet-18 on 32×32 images. Writes benchmarks/results/throughput.json;
+`python benchmarks/tables.py throughput` prints it as the tables of the README.
 """
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from pathlib import Path
+from functools import partial
+from statistics import median
 from typing import Any
 
 import torch
 import torch.nn.functional as F
-from job import Job
+from kernels import CORES, Crew, Kernel, kernels_for
 from peers import art_pgd, foolbox_pgd, torchattacks_pgd
+from record import RESULTS, command, parser, write
 from timing import forward_flops, interleaved, ratio, seconds, summary
 from torch import Tensor, nn
+from training_step import TrainingStep
+from worker import Worker
 
 from hardball import environment, models
 from hardball.threats import LInf
-from hardball.training.settings import Settings
+from hardball.training import Machine, Settings, TrainingAttack
 
 EPS, ALPHA = 0.3, 0.05
 SHAPES = {"mnist_cnn": (1, 28, 28), "resnet18": (3, 32, 32)}
-CORES = os.cpu_count() or 1
-SIZE = 1024
-"""Side of the matrix product."""
+CHANNELS_LAST = "torchattacks, channels_last"
 
 
 @dataclass(frozen=True)
@@ -137,35 +141,33 @@ class Ours:
 
     def __init__(self, case: Case, devices: int) -> None:
         settings = Settings(
-            steps=case.steps,
-            step_size=ALPHA,
-            accelerator="cpu",
-            devices=devices,
+            attack=TrainingAttack(steps=case.steps, step_size=ALPHA),
+            machine=Machine(accelerator="cpu", devices=devices),
             batch_size=case.batch,
         )
-        self.job = Job(case.model(), settings)
-        self.fabric = self.job.fabric
+        self.step = TrainingStep(case.model(), settings)
+        self.fabric = self.step.fabric
         self.images, self.labels = case.data()
 
     def attack_once(self) -> None:
-        update, threat = self.job.update, LInf(EPS)
+        update, threat = self.step.update, LInf(EPS)
         mine = slice(self.fabric.global_rank, None, self.fabric.world_size)
         images = self.images[mine].contiguous(memory_format=torch.channels_last)
-        attack = update.attack_at(EPS)
+        attack = update.attack_at(threat)
         assert attack is not None
         start = threat.sample(images, update.generator)
         update.perturb(attack, images, self.labels[mine], threat, start)
         self.fabric.barrier()
 
     def train_once(self) -> None:
-        self.job.train(self.images, self.labels, EPS)
+        self.step.train(self.images, self.labels, EPS)
 
     def timed(self, what: str) -> float:
         return seconds(self.train_once if what == "train" else self.attack_once)
 
 
 def serve(case: Case, devices: int) -> None:
-    """A worker: does what process 0 is told on its standard input, and answers with the seconds."""
+    """A worker: does what process 0 reads on its standard input, and answers with the seconds."""
     ours = Ours(case, devices)
     while True:
         asked = sys.stdin.readline().strip() if ours.fabric.is_global_zero else ""
@@ -177,83 +179,89 @@ def serve(case: Case, devices: int) -> None:
             print(spent, flush=True)
 
 
-class Workers:
+def hardball(case: Case, devices: int) -> Worker:
     """hardball in processes of its own, waiting idle between its turns; they share the cores."""
+    words = [__file__, "--serve", json.dumps(vars(case)), str(devices)]
+    return Worker(words, threads=max(1, CORES // devices))
 
-    def __init__(self, case: Case, devices: int) -> None:
-        words = [sys.executable, __file__, "--serve", json.dumps(vars(case)), str(devices)]
-        self.process = subprocess.Popen(
-            words,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ | {"OMP_NUM_THREADS": str(max(1, CORES // devices))},
-        )
 
-    def timed(self, what: str) -> float:
-        assert self.process.stdin is not None
-        assert self.process.stdout is not None
-        print(what, file=self.process.stdin, flush=True)
-        return float(self.process.stdout.readline())
-
-    def stop(self) -> None:
-        assert self.process.stdin is not None
-        self.process.stdin.close()
-        self.process.wait(60)
+def limit(kernels: dict[str, Kernel], taken: dict[str, list[float]]) -> dict[str, Any]:
+    """The rate of each kernel, and which was the fastest."""
+    rates = {name: summary(taken[name], kernel.gflop) for name, kernel in kernels.items()}
+    fastest = max(rates, key=lambda name: float(rates[name]["median"]))
+    return {
+        "limit_kernel": fastest,
+        "limit_gflops": rates[fastest]["median"],
+        "kernel_gflops": {
+            name: {part: rate[part] for part in ("median", "slowest", "fastest")}
+            for name, rate in rates.items()
+        },
+    }
 
 
 def compare(case: Case, what: str, repeats: int, peers: list[str]) -> dict[str, Any]:
     """One interleaved comparison."""
-    product = torch.rand(SIZE, SIZE)
-    alone, workers = Workers(case, 1), Workers(case, CORES)
+    model, (images, _) = case.model(), case.data()
+    shapes = kernels_for(model, images)
+    crews = {"one process": Crew(shapes, 1), "one process per core": Crew(shapes, CORES)}
+    workers = {
+        "hardball, one process": hardball(case, 1),
+        f"hardball, {CORES} processes": hardball(case, CORES),
+    }
     others = {name: Peer(PEERS[name], case) for name in peers}
-    # where the gain comes from: the best peer, given hardball's memory layout
-    others["torchattacks, channels_last"] = Peer(torchattacks_pgd, case, channels_last=True)
+    others[CHANNELS_LAST] = Peer(torchattacks_pgd, case, channels_last=True)
+    kernels = {f"{kernel.name}, {how}": kernel for kernel in shapes for how in crews}
     ways: dict[str, Callable[[], float]] = {
-        "matrix product": lambda: seconds(lambda: product @ product),
-        **{name: lambda peer=peer: peer.timed(what) for name, peer in others.items()},
-        "hardball, one process": lambda: alone.timed(what),
-        f"hardball, {CORES} processes": lambda: workers.timed(what),
+        **{
+            f"{kernel.name}, {how}": partial(crew.timed, kernel)
+            for kernel in shapes
+            for how, crew in crews.items()
+        },
+        **{name: partial(peer.timed, what) for name, peer in others.items()},
+        **{name: partial(worker.timed, what) for name, worker in workers.items()},
     }
     taken = interleaved(ways, repeats)
-    alone.stop()
-    workers.stop()
-    limit = 2 * SIZE**3 / 1e9
+    for crew in crews.values():
+        crew.stop()
+    for worker in workers.values():
+        worker.stop()
+    found = limit(kernels, taken)
     flops = case.step_flops if what == "train" else 2 * case.forward_flops * case.sample_steps
-    products = taken.pop("matrix product")
-    ours = min((n for n in taken if n.startswith("hardball")), key=lambda n: sorted(taken[n]))
-    best = min(peers, key=lambda name: sorted(taken[name]))
-    matrix = summary(products, limit)
-    rows = {name: summary(times, case.sample_steps) for name, times in taken.items()}
-    for name, times in taken.items():
-        achieved = summary(times, flops / 1e9)["median"]
-        rows[name]["share_of_limit"] = round(achieved / matrix["median"], 3)
+    ours = min(workers, key=lambda name: median(taken[name]))
+    best = min(peers, key=lambda name: median(taken[name]))
+    rows = {name: summary(taken[name], case.sample_steps) for name in (*others, *workers)}
+    for name, row in rows.items():
+        achieved = summary(taken[name], flops / 1e9)["median"]
+        row["share_of_limit"] = round(achieved / found["limit_gflops"], 3)
     return {
         **vars(case),
         "what": "attack and update" if what == "train" else "attack alone",
         "unit": "sample-steps per second",
-        "matrix_product_gflops": matrix,
-        "limit": round(matrix["median"] * 1e9 / (2 * case.forward_flops)),
+        **found,
+        "limit": round(found["limit_gflops"] * 1e9 / (2 * case.forward_flops)),
         "rows": rows,
         "ours": ours,
         "best_peer": best,
         "ratio_to_best_peer": ratio(taken[ours], taken[best]),
+        "ratio_to_best_peer_channels_last": ratio(taken[ours], taken[CHANNELS_LAST]),
         "share_of_limit": rows[ours]["share_of_limit"],
     }
 
 
+HEADLINE = (
+    "ratio_to_best_peer",
+    "ratio_to_best_peer_channels_last",
+    "share_of_limit",
+    "limit_kernel",
+)
+
+
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    parser.add_argument("--repeats", type=int, default=9)
-    parser.add_argument("--batches", type=int, nargs="*", default=[32, 64, 256, 512])
-    parser.add_argument("--note", default="")
-    parser.add_argument(
-        "--out", type=Path, default=Path(__file__).parent / "results/throughput.json"
-    )
-    parser.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
-    arguments = parser.parse_args()
+    made = parser(__doc__, RESULTS / "throughput.json")
+    made.add_argument("--repeats", type=int, default=9)
+    made.add_argument("--batches", type=int, nargs="*", default=[32, 64, 256, 512])
+    made.add_argument("--serve", nargs=2, help=argparse.SUPPRESS)
+    arguments = made.parse_args()
     if arguments.serve:
         case, devices = arguments.serve
         serve(Case(**json.loads(case)), int(devices))
@@ -261,9 +269,8 @@ def main() -> None:
     everyone, repeats = list(PEERS), arguments.repeats
     step = compare(Case(), "train", repeats, everyone)
     result = {
-        "command": "python benchmarks/throughput.py",
-        "ratio_to_best_peer": step["ratio_to_best_peer"],
-        "share_of_limit": step["share_of_limit"],
+        "command": command(),
+        **{name: step[name] for name in HEADLINE},
         "forward_mflop": round(Case().forward_flops / 1e6, 2),
         "training_step": step,
         "attack": compare(Case(), "attack", repeats, everyone),
@@ -277,10 +284,11 @@ def main() -> None:
         "note": arguments.note,
         "machine": environment.facts(),
     }
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
+    write(result, arguments.out)
     print(
-        f"wrote {arguments.out}: {result['ratio_to_best_peer']}× the best peer, "
-        f"{result['share_of_limit']:.0%} of the limit"
+        f"{step['ratio_to_best_peer']}× {step['best_peer']} as it comes, "
+        f"{step['ratio_to_best_peer_channels_last']}× {CHANNELS_LAST}, "
+        f"{step['share_of_limit']:.0%} of the limit ({step['limit_kernel']})"
     )
 
 

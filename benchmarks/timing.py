@@ -49,18 +49,29 @@ def ratio(ours: list[float], theirs: list[float]) -> float:
     return round(statistics.median(b / a for a, b in zip(ours, theirs, strict=True)), 3)
 
 
-def forward_flops(model: nn.Module, image: Tensor) -> int:
-    """Multiplications and additions of convolutions and linear layers, for one image [1, C, H, W]."""
-    total = 0
+LAYERS = (nn.Conv2d, nn.Linear)
+"""The layers whose arithmetic is counted."""
 
-    def count(module: nn.Module, _: Any, output: Tensor) -> None:
-        nonlocal total
-        if isinstance(module, nn.Conv2d | nn.Linear):
-            total += 2 * output[0].numel() * module.weight[0].numel()
 
-    hooks = [module.register_forward_hook(count) for module in model.modules()]
+def outputs(model: nn.Module, images: Tensor) -> list[tuple[nn.Module, tuple[Tensor, Tensor]]]:
+    """The convolutions and linear layers in the order of their use, each with (input, output)."""
+    found: list[tuple[nn.Module, tuple[Tensor, Tensor]]] = []
+
+    def note(module: nn.Module, given: tuple[Tensor, ...], output: Tensor) -> None:
+        if isinstance(module, LAYERS):
+            found.append((module, (given[0], output)))
+
+    hooks = [module.register_forward_hook(note) for module in model.modules()]
     with torch.no_grad():
-        model(image)
+        model(images)
     for hook in hooks:
         hook.remove()
-    return total
+    return found
+
+
+def forward_flops(model: nn.Module, image: Tensor) -> int:
+    """Multiplications and additions of convolutions and linear layers, for one image [1, C, H, W]."""
+    return sum(
+        2 * output[0].numel() * layer.get_parameter("weight")[0].numel()
+        for layer, (_, output) in outputs(model, image)
+    )

@@ -7,7 +7,6 @@ The trainings are those of results/first_mnist.py (a fraction of the paper's epo
 not trained again, an interrupted training is resumed, and an interrupted evaluation continues.
 """
 
-import argparse
 import json
 import os
 import time
@@ -15,10 +14,11 @@ from pathlib import Path
 from typing import Any
 
 from cross_check import cross_check
-from first_mnist import TITLES, TRAININGS, hardball, train
+from first_mnist import TITLES, TRAININGS, training
+from running import hardball, parser, train, write
 
-TRAININGS = TRAININGS | {"eat05": "extend {runs}/at03 --eps 0.5 --epochs 3"}
-TITLES = TITLES | {"eat05": "extended, 0.3→0.5: 3 more epochs"}
+TRAININGS["eat05"] = "extend {runs}/at03 --eps 0.5 --epochs 3"
+TITLES["eat05"] = "extended, 0.3→0.5: 3 more epochs"
 
 CHECKED = {
     "at03": (0.3, "iat04"),
@@ -37,30 +37,29 @@ CROSS = ("iat04", 0.4)
 
 
 def check(name: str, runs: Path, n: int, budget: str, threads: int) -> float:
-    """Evaluate and check; the seconds this call took. Exit code 1 is a verdict, no mistake."""
+    """Evaluate and check; the seconds this call took. Exit code 1 is a verdict, not an error."""
     eps, source = CHECKED[name]
     started = time.monotonic()
     words = CHECK.format(runs=runs, name=name, eps=eps, budget=budget, n=n, source=source)
-    hardball(words, threads, allowed=(0, 1))
+    hardball(words, threads=threads, allowed=(0, 1))
     return time.monotonic() - started
 
 
 def row(name: str, runs: Path, budget: str) -> dict[str, Any]:
-    """What is told of one run."""
+    """The figures of one run."""
     folder = runs / name
     found = json.loads((folder / "evaluation.json").read_text())
     eps, source = CHECKED[name]
     checklist, verdict = found["checklist"], found["verdict"]
     if checklist is None or checklist["budget"] != budget:
         raise SystemExit(f"{folder}/evaluation.json has no checklist at budget {budget}")
-    # the protocol's last attack stands after all before it
+    # the last attack's accuracy is that after all attacks
     after = [score["after"] for score in found["scores"] if score["eps"] == eps][-1]
     figures = {"clean": found["clean"], "pgd": checklist["claimed"], "autoattack": after}
     figures["strongest"] = checklist["strongest"]
     words = CHECK.format(
         runs="runs", name=name, eps=eps, budget=budget, n=found["n"], source=source
     )
-    training = TRAININGS[name].format(runs="runs")
     return {
         "what": TITLES[name],
         "eps": eps,
@@ -72,7 +71,10 @@ def row(name: str, runs: Path, budget: str) -> dict[str, Any]:
         "strongest_attack": checklist["strongest"]["attack"],
         "checks": checklist["checks"],
         "scores": found["scores"],
-        "commands": [f"hardball {training} --out runs/{name}", f"hardball {words}"],
+        "commands": [
+            f"hardball {TRAININGS[name].format(runs='runs')} --out runs/{name}",
+            f"hardball {words}",
+        ],
         "minutes": round(
             (found["seconds"] + sum(c["seconds"] for c in checklist["checks"])) / 60, 1
         ),
@@ -84,20 +86,19 @@ def row(name: str, runs: Path, budget: str) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/first_mnist"))
-    parser.add_argument("--n", type=int, default=1000)
-    parser.add_argument("--cross-n", type=int, default=500, help="0 keeps the comparison there is")
-    parser.add_argument("--budget", default="standard")
-    parser.add_argument("--threads", type=int, default=os.cpu_count() or 1)
-    parser.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
-    arguments = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--data-root", type=Path, default=Path("data"))
+    made.add_argument("--runs", type=Path, default=Path("runs/first_mnist"))
+    made.add_argument("--n", type=int, default=1000)
+    made.add_argument("--cross-n", type=int, default=500, help="0 keeps the comparison there is")
+    made.add_argument("--budget", default="standard")
+    made.add_argument("--threads", type=int, default=os.cpu_count() or 1)
+    made.add_argument("--out", type=Path, default=Path(__file__).with_suffix(".json"))
+    arguments = made.parse_args()
     threads = arguments.threads
     for name in ("at03", "iat04", "eat04", "eat05"):
-        train(TRAININGS[name], arguments.runs / name, arguments.data_root, threads)
+        words = training(name, arguments.runs, arguments.data_root)
+        train(words, arguments.runs / name, threads=threads)
     seconds = {
         name: check(name, arguments.runs, arguments.n, arguments.budget, threads)
         for name in CHECKED
@@ -119,8 +120,7 @@ def main() -> None:
         if arguments.cross_n
         else json.loads(arguments.out.read_text())["cross_check"],
     }
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(f"wrote {arguments.out}")
+    write(result, arguments.out)
 
 
 if __name__ == "__main__":

@@ -7,7 +7,6 @@ is hardball's accuracy minus the other's, with its standard error from the image
 disagree (paired).
 """
 
-import argparse
 import json
 import math
 import time
@@ -15,12 +14,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import foolbox
 import numpy as np
 import torch
-import torchattacks
-from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
-from art.estimators.classification import PyTorchClassifier
+from running import parser, write
 from torch import Tensor, nn
 
 from hardball import PGD, LInf, load_dataset, load_run
@@ -29,98 +25,57 @@ from hardball.environment import facts
 from hardball.losses import correct
 from hardball.seeding import generators
 
+# after `running`, which makes benchmarks/ importable
+from peers import art_apgd, art_pgd, foolbox_pgd, torchattacks_apgd, torchattacks_pgd  # isort: skip
+
 STEPS = 100
 BATCH = 250
 
 Examples = Callable[[nn.Module, Tensor, Tensor, float], Tensor]
 
 
-def hardball(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    return ours(model, images, labels, eps, keep="last")
+def pgd(keep: Any) -> Examples:
+    """hardball's PGD."""
 
+    def examples(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+        attack = PGD(steps=STEPS, step_size=2.5 * eps / STEPS, keep=keep)
+        sources = generators(0, range(len(images)))
+        return attack(model, images, labels, LInf(eps), generator=sources).examples
 
-def hardball_any_iterate(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    return ours(model, images, labels, eps, keep="worst")
-
-
-def ours(model: nn.Module, images: Tensor, labels: Tensor, eps: float, *, keep: Any) -> Tensor:
-    attack = PGD(steps=STEPS, step_size=2.5 * eps / STEPS, keep=keep)
-    sources = generators(0, range(len(images)))
-    return attack(model, images, labels, LInf(eps), generator=sources).examples
-
-
-def with_foolbox(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    attack = foolbox.attacks.LinfPGD(rel_stepsize=2.5 / STEPS, steps=STEPS, random_start=True)
-    wrapped = foolbox.PyTorchModel(model, bounds=(0, 1), device="cpu")
-    return attack(wrapped, images, labels, epsilons=eps)[1]
-
-
-def with_torchattacks(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    attack = torchattacks.PGD(model, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS)
-    return attack(images, labels).detach()
-
-
-def with_art(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    attack = ProjectedGradientDescentPyTorch(
-        art_classifier(model, images),
-        eps=eps,
-        eps_step=2.5 * eps / STEPS,
-        max_iter=STEPS,
-        num_random_init=1,
-        batch_size=BATCH,
-        verbose=False,
-    )
-    return torch.from_numpy(attack.generate(images.numpy(), y=labels.numpy()))
+    return examples
 
 
 def apgd(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
+    """hardball's APGD, which is AutoAttack's."""
     attack = AutoAttackPart(name="apgd-ce", iterations=STEPS)
     sources = generators(0, range(len(images)))
     return attack(model, images, labels, LInf(eps), generator=sources).examples
 
 
-def apgd_of_torchattacks(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    attack = torchattacks.APGD(model, norm="Linf", eps=eps, steps=STEPS, seed=0, loss="ce")
-    return attack(images, labels).detach()
-
-
-def apgd_of_art(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> Tensor:
-    attack = AutoProjectedGradientDescent(
-        art_classifier(model, images),
-        eps=eps,
-        eps_step=2 * eps,  # the first step of APGD's paper
-        max_iter=STEPS,
-        nb_random_init=1,
-        batch_size=BATCH,
-        loss_type="cross_entropy",
-        verbose=False,
+def same_steps(peer: Callable[..., Tensor]) -> Examples:
+    """Another library's PGD with the same steps."""
+    return lambda model, images, labels, eps: peer(
+        model, images, labels, eps=eps, alpha=2.5 * eps / STEPS, steps=STEPS
     )
-    return torch.from_numpy(attack.generate(images.numpy(), y=np.eye(10)[labels.numpy()]))
 
 
-def art_classifier(model: nn.Module, images: Tensor) -> PyTorchClassifier:
-    return PyTorchClassifier(
-        model,
-        nn.CrossEntropyLoss(),
-        input_shape=tuple(images.shape[1:]),
-        nb_classes=10,
-        clip_values=(0.0, 1.0),
-        device_type="cpu",
-    )
+def same_iterations(peer: Callable[..., Tensor]) -> Examples:
+    """Another library's APGD with as many iterations."""
+    return lambda model, images, labels, eps: peer(model, images, labels, eps=eps, steps=STEPS)
 
 
 LIBRARIES: dict[str, dict[str, Examples]] = {
     "pgd": {
-        "hardball": hardball,
-        "foolbox": with_foolbox,
-        "torchattacks": with_torchattacks,
-        "art": with_art,
-        "hardball, any iterate": hardball_any_iterate,
+        "hardball": pgd("last"),
+        "foolbox": same_steps(foolbox_pgd),
+        "torchattacks": same_steps(torchattacks_pgd),
+        "art": same_steps(art_pgd),
+        "hardball, any iterate": pgd("worst"),
     },
     "apgd-ce": {
         "hardball (pyautoattack)": apgd,
-        "torchattacks": apgd_of_torchattacks,
-        "art": apgd_of_art,
+        "torchattacks": same_iterations(torchattacks_apgd),
+        "art": same_iterations(art_apgd),
     },
 }
 """attack → library → its adversarial examples. The first of each attack is compared with the others."""
@@ -132,8 +87,9 @@ NOTES = {
 }
 
 
-def standing(make: Examples, run: Path, eps: float, n: int) -> tuple[Tensor, float]:
-    """bool [n]: right on the examples made, each in ball and box; and the seconds it took.
+def remaining(name: str, make: Examples, run: Path, eps: float, n: int) -> tuple[Tensor, float]:
+    """bool [n]: still classified correctly, and the seconds it took. Examples outside ball or box end
+    the script.
 
     Each library gets a network of its own: some leave it in another state."""
     found = load_run(run)
@@ -148,7 +104,7 @@ def standing(make: Examples, run: Path, eps: float, n: int) -> tuple[Tensor, flo
         examples = make(model, images.clone(), labels.clone(), eps)
         inside = LInf(eps).allows(examples, images)
         if not bool(inside.all()):
-            raise SystemExit(f"{make.__name__}: {int((~inside).sum())} examples outside the ball")
+            raise SystemExit(f"{name}: {int((~inside).sum())} examples outside the ball")
         with torch.no_grad():
             parts.append(correct(model.eval()(examples), labels))
     return torch.cat(parts), time.monotonic() - started
@@ -161,7 +117,7 @@ def compare(run: Path, eps: float, n: int) -> dict[str, Any]:
         rows: dict[str, Any] = {}
         reference: Tensor | None = None
         for name, make in libraries.items():
-            right, seconds = standing(make, run, eps, n)
+            right, seconds = remaining(name, make, run, eps, n)
             reference = right if reference is None else reference
             more = int((reference & ~right).sum())
             fewer = int((~reference & right).sum())
@@ -192,20 +148,17 @@ def cross_check(run: Path, eps: float, n: int) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("run", type=Path)
-    parser.add_argument("--eps", type=float, required=True)
-    parser.add_argument("--n", type=int, default=500)
-    parser.add_argument("--out", type=Path)
-    arguments = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("run", type=Path)
+    made.add_argument("--eps", type=float, required=True)
+    made.add_argument("--n", type=int, default=500)
+    made.add_argument("--out", type=Path)
+    arguments = made.parse_args()
     found = cross_check(arguments.run, arguments.eps, arguments.n)
-    text = json.dumps(found, indent=1, ensure_ascii=False) + "\n"
     if arguments.out:
-        arguments.out.write_text(text)
+        write(found, arguments.out)
     else:
-        print(text)
+        print(json.dumps(found, indent=1, ensure_ascii=False))
 
 
 if __name__ == "__main__":

@@ -8,14 +8,13 @@ instead of 0.05. Trainings and evaluations that are already in the folder are no
 interrupted one is resumed. `--jobs 2` runs two at a time, each on one thread.
 """
 
-import argparse
 import json
 import os
-import subprocess
-import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+
+from running import hardball, parser, train, write
 
 TRAIN = "train --data mnist --step-size 0.1 --schedule linear-tail"
 TRAININGS = {
@@ -33,32 +32,17 @@ TITLES = {
 }
 
 
-def hardball(words: str, threads: int, allowed: tuple[int, ...] = (0,)) -> None:
-    """Run a command; its output goes to this one's. Ends this script unless the exit code is allowed."""
-    environment = os.environ | {"OMP_NUM_THREADS": str(threads)}
-    ended = subprocess.run(
-        [sys.executable, "-m", "hardball", *words.split()], check=False, env=environment
-    )
-    if ended.returncode not in allowed:
-        raise SystemExit(f"hardball {words}: exit code {ended.returncode}")
-
-
-def train(words: str, folder: Path, root: Path, threads: int) -> None:
-    """Train what is not there yet; go on with what was interrupted."""
-    if not (folder / "config.yaml").exists():
-        command = words.format(runs=folder.parent)
-        data = f" --data-root {root}" if command.startswith("train") else ""
-        hardball(f"{command}{data} --out {folder}", threads)
-    elif not (folder / "outcome.json").exists():
-        hardball(f"train --resume {folder}", threads)
+def training(name: str, runs: Path, root: Path) -> str:
+    """The command, with its places. An extension takes the data from the run it extends."""
+    words = TRAININGS[name].format(runs=runs)
+    return f"{words} --data-root {root}" if words.startswith("train") else words
 
 
 def make(name: str, runs: Path, root: Path, threads: int) -> None:
     """Train and measure what is not there yet."""
-    folder = runs / name
-    train(TRAININGS[name], folder, root, threads)
-    if not (folder / "evaluation.json").exists():
-        hardball(MEASURE.format(runs=runs, name=name), threads)
+    train(training(name, runs, root), runs / name, threads=threads)
+    if not (runs / name / "evaluation.json").exists():
+        hardball(MEASURE.format(runs=runs, name=name), threads=threads)
 
 
 def collect(name: str, runs: Path) -> dict[str, Any]:
@@ -88,13 +72,11 @@ def collect(name: str, runs: Path) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
-    )
-    parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--runs", type=Path, default=Path("runs/first_mnist"))
-    parser.add_argument("--jobs", type=int, default=1)
-    arguments = parser.parse_args()
+    made = parser(__doc__)
+    made.add_argument("--data-root", type=Path, default=Path("data"))
+    made.add_argument("--runs", type=Path, default=Path("runs/first_mnist"))
+    made.add_argument("--jobs", type=int, default=1)
+    arguments = made.parse_args()
     threads = max(1, (os.cpu_count() or 1) // arguments.jobs)
 
     def work(name: str) -> None:
@@ -114,9 +96,7 @@ def main() -> None:
         "direct_training_at_0.4_stuck": f"{stuck} of 3 seeds after 2 epochs",
         "results": rows,
     }
-    target = Path(__file__).with_suffix(".json")
-    target.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    print(f"wrote {target}")
+    write(result, Path(__file__).with_suffix(".json"))
 
 
 if __name__ == "__main__":

@@ -1,25 +1,22 @@
 """Accuracy at ε=0.4 on MNIST against cost: the preset `mnist-fast`, stronger inner attacks, the paper.
 
-    python benchmarks/time_to_accuracy.py --data-root data --runs runs/time [--note "what else ran"]
+    python results/time_to_accuracy.py --data-root data --runs runs/time [--note "what else ran"]
 
 Trains (seeds 0, 1, 2 of the preset; one of each other), then measures the weights of the last epoch, and
 of the first seed those of epochs on the way too, on the first test images: under PGD-200 at 0.3 and 0.4,
-with one start (as the paper does) and with 5 restarts, and under the protocol `autoattack` at 0.4 (the
-honest one). Killed, it goes on where it was. All train the same network, that of the authors' code (no
-padding). The paper's training takes 40 epochs and some 24 M sample-steps; --paper-epochs makes its ramp
-shorter, and the result says so.
+with one start (as the paper does) and with 5 restarts, and under the protocol `autoattack` at 0.4, which
+is the strictest. After an interruption the script continues where it was. All train the same network,
+that of the authors' code (no padding). The paper's training takes 40 epochs and some 24 M sample-steps;
+--paper-epochs makes its ramp shorter, and the result says so.
 
-Writes benchmarks/results/time_to_accuracy.json and docs/time_to_accuracy.png. A sample-step is one image
-through one forward and backward pass of the attack; the update's own pass is counted beside.
+Writes results/time_to_accuracy.json and time_to_accuracy.png. A sample-step is one image through one
+forward and backward pass of the attack; the passes of the updates are counted separately.
 """
 
 import argparse
 import csv
 import json
 import os
-import shlex
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -36,11 +33,12 @@ from matplotlib.ticker import (
     NullFormatter,
     PercentFormatter,
 )
+from running import command, hardball_json, parser, train, write
 
 from hardball import environment
 from hardball.runs import RunFolder
 
-HERE = Path(__file__).parent
+HERE = Path(__file__)
 MEASURES = {
     "pgd-200": "--attacks [pgd-200] --eps [0.3,0.4]",
     "pgd-200-x5": "--attacks [pgd-200-x5] --eps [0.3,0.4]",
@@ -83,20 +81,12 @@ def trainings(arguments: argparse.Namespace) -> dict[str, Training]:
     return {name: everything[name] for name in everything if name in only}
 
 
-def hardball(words: str) -> None:
-    """Run a command; its output goes to this one's."""
-    subprocess.run([sys.executable, "-m", "hardball", *shlex.split(words)], check=True)
-
-
 def trained(folder: Path, training: Training, seed: int, arguments: argparse.Namespace) -> str:
-    """Train, or go on; the command."""
-    command = f"{training.words} --seed {seed} {' '.join(arguments.more)}".strip()
-    if not (folder / "config.yaml").exists():
-        place = f"--data-root {arguments.data_root} --keep-every 1 --out {folder}"
-        hardball(f"{command} {place} --devices {arguments.devices} --accelerator cpu")
-    elif not (folder / "outcome.json").exists():
-        hardball(f"train --resume {folder}")
-    return f"hardball {command}"
+    """Train, or continue; the command."""
+    words = f"{training.words} --seed {seed} {' '.join(arguments.more)}".strip()
+    place = f"--data-root {arguments.data_root} --keep-every 1"
+    train(f"{words} {place} --devices {arguments.devices} --accelerator cpu", folder)
+    return f"hardball {words}"
 
 
 def points(folder: Path, count: int) -> list[int]:
@@ -114,19 +104,18 @@ def epochs(folder: Path) -> list[dict[str, float]]:
 
 def trained_on(folder: Path) -> int:
     """Images of an epoch: MNIST's 60,000 without the part held out (by default 1,000)."""
-    held = RunFolder(folder).config()["settings"]["validation"]
+    held = RunFolder(folder).config()["validation"]
     return 60_000 - (1_000 if held is None else int(held))
 
 
 def measured(weights: Path, measure: str, n: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """An evaluation of one file of weights, kept beside it under its measure and n."""
-    kept = weights.with_suffix(f".{measure}-{n}.json")
-    if not kept.exists():
-        place = f"--data mnist --data-root {arguments.data_root} --processes {arguments.devices}"
-        hardball(f"evaluate {weights} {MEASURES[measure]} --n {n} {place}")
-        weights.with_suffix(".evaluation.json").rename(kept)
-    found: dict[str, Any] = json.loads(kept.read_text())
-    return found
+    place = f"--data mnist --data-root {arguments.data_root} --processes {arguments.devices}"
+    return hardball_json(
+        f"evaluate {weights} {MEASURES[measure]} --n {n} {place}",
+        weights.with_suffix(".evaluation.json"),
+        weights.with_suffix(f".{measure}-{n}.json"),
+    )
 
 
 def point(folder: Path, epoch: int, arguments: argparse.Namespace) -> dict[str, Any]:
@@ -263,10 +252,8 @@ def draw(
 
 
 def parsed() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(
-        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
-    )
-    add = parser.add_argument
+    made = parser(__doc__, HERE.with_suffix(".json"))
+    add = made.add_argument
     add("--data-root", type=Path, default=Path("data"))
     add("--runs", type=Path, default=Path("runs/time"))
     add("--seeds", type=int, nargs="+", default=[0, 1, 2], help="of the preset")
@@ -279,10 +266,7 @@ def parsed() -> argparse.Namespace:
     add("--n-between", type=int, default=200, help="test images after other epochs")
     add("--devices", type=int, default=os.cpu_count() or 1, help="processes of a training")
     add("--more", nargs=argparse.REMAINDER, default=[], help="flags for every training, to try it")
-    add("--note", default="", help="what else the machine was doing")
-    add("--out", type=Path, default=HERE / "results" / "time_to_accuracy.json")
-    add("--picture", type=Path, default=HERE.parent / "docs" / "time_to_accuracy.png")
-    return parser.parse_args()
+    return made.parse_args()
 
 
 def main() -> None:
@@ -297,21 +281,18 @@ def main() -> None:
         "target": {**TARGET, "sample_steps": MOST_SAMPLE_STEPS, "minutes": MOST_MINUTES},
         "met": reached(preset) if preset else None,
         "others": ends,
-        "command": shlex.join(["python", "benchmarks/time_to_accuracy.py", *sys.argv[1:]]),
+        "command": command(),
         "note": arguments.note,
         "n": arguments.n,
         "n_autoattack": arguments.n_autoattack,
         "n_between": arguments.n_between,
         "flags_for_every_training": " ".join(arguments.more),
         "curves": curves,
-        "variants": "benchmarks/results/fast_variants.json",
+        "variants": "results/fast_variants.json",
         "machine": environment.facts(),
     }
-    arguments.out.parent.mkdir(parents=True, exist_ok=True)
-    arguments.out.write_text(json.dumps(result, indent=1, ensure_ascii=False) + "\n")
-    arguments.picture.parent.mkdir(parents=True, exist_ok=True)
-    picture(curves).savefig(arguments.picture, dpi=130)
-    print(f"wrote {arguments.out} and {arguments.picture}")
+    write(result, arguments.out)
+    picture(curves).savefig(arguments.out.with_suffix(".png"), dpi=130)
 
 
 if __name__ == "__main__":

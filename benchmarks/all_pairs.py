@@ -1,6 +1,6 @@
 """How fast are all pairs of MNIST compared, and against what?
 
-    python benchmarks/feasible.py --data-root data [--note "what else ran"]
+    python benchmarks/all_pairs.py --data-root data [--note "what else ran"]
 
 1. One block, ROWS training images against 10,000 others as if of two classes: the nearest partner
    over all pairs, by hardball, by scipy's `cdist` and by faiss's exact ℓ∞ index (if installed; it
@@ -8,19 +8,19 @@
 2. The whole training set, 1.6·10⁹ pairs of different class (1.8·10⁹ in all): the closest pair, and
    all conflicts and the least forced error at ε = 0.4, for each norm at a radius of its own.
 
-Writes benchmarks/results/feasible.json: seconds, pairs per second, peak memory of the process.
+Writes benchmarks/results/all_pairs.json: seconds, pairs per second, peak memory of the process.
 """
 
-import argparse
-import json
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numba
 import numpy as np
+from record import RESULTS, command, parser, write
 from scipy.spatial.distance import cdist
 
 from hardball import environment
@@ -71,10 +71,8 @@ def whole(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
     sizes = np.bincount(labels)
     found: dict[str, Any] = {"pairs": int(len(labels) ** 2 - (sizes**2).sum()) // 2}
     for norm, eps in RADII.items():
-        closest, search = timed(lambda norm=norm: closest_pair(images, labels, norm))
-        forced, solve = timed(
-            lambda norm=norm, eps=eps: forced_error(images, labels, norm, eps=eps)
-        )
+        closest, search = timed(partial(closest_pair, images, labels, norm))
+        forced, solve = timed(partial(forced_error, images, labels, norm, eps=eps))
         found[norm] = {
             "closest": closest.distance,
             "closest_seconds": round(search, 2),
@@ -88,15 +86,15 @@ def whole(images: np.ndarray, labels: np.ndarray) -> dict[str, Any]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data-root", type=Path, default=Path("data"))
-    parser.add_argument("--note", default=None, help="what else the machine was doing")
-    flags = parser.parse_args()
+    made = parser(__doc__, RESULTS / "all_pairs.json")
+    made.add_argument("--data-root", type=Path, default=Path("data"))
+    flags = made.parse_args()
     train = load_dataset("mnist", flags.data_root, "train")
     images, labels = train.images.numpy().reshape(len(train), -1), train.labels.numpy()
     for norm in RADII:  # compilation is cached on disk, and not what is measured
         closest_pair(images[:50], labels[:50], norm)
-    results = {
+    result = {
+        "command": command(data_root=flags.data_root),
         "block": block(images),
         "whole": whole(images, labels),
         "threads": numba.get_num_threads(),
@@ -104,10 +102,7 @@ def main() -> None:
         "machine": environment.facts(),
         "note": flags.note,
     }
-    path = Path(__file__).parent / "results" / "feasible.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text(json.dumps(results, indent=1) + "\n")
-    print(json.dumps(results, indent=1))
+    write(result, flags.out)
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """A network trained on n Gaussian examples against the robust error no classifier can beat.
 
-    python benchmarks/bridge.py
+    python results/bridge.py
 
 Two classes in 10 dimensions whose means differ by different amounts, so that against ℓ∞ the optimal
 robust rule is not the Bayes rule: it ignores the features that ε can flip. For each n a two-layer
@@ -8,16 +8,16 @@ network is trained by PGD, three seeds, and attacked by PGD on 20,000 fresh exam
 only miss errors and the sample has a standard error, so a point may lie below the line by a few of
 those, or by a weak attack, but never otherwise.
 
-Writes benchmarks/results/bridge.json and bridge.png.
+Writes results/bridge.json and bridge.png.
 """
 
-import json
 import math
 import time
 from pathlib import Path
 
 import numpy as np
 import torch
+from running import parser, write
 from torch import Tensor, nn
 
 import hardball as hb
@@ -42,7 +42,8 @@ class Network(nn.Sequential):
         super().__init__(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 2))
 
     def forward(self, images: Tensor) -> Tensor:
-        return super().forward((images - 0.5) / SHRINK)
+        logits: Tensor = super().forward((images - 0.5) / SHRINK)  # type: ignore[no-untyped-call]
+        return logits
 
 
 def draw(count: int, seed: int) -> tuple[Tensor, Tensor]:
@@ -65,13 +66,14 @@ def train(count: int, seed: int, threat: hb.ThreatModel) -> Network:
         batch = torch.randint(count, (min(count, 256),), generator=generator)
         worst = attack.perturb(network, images[batch], labels[batch], threat, generator=generator)
         optimiser.zero_grad()
-        nn.functional.cross_entropy(network(worst), labels[batch]).backward()
+        nn.functional.cross_entropy(network(worst), labels[batch]).backward()  # type: ignore[no-untyped-call]
         optimiser.step()
         schedule.step()
     return network
 
 
 def main() -> None:
+    parser(__doc__).parse_args()
     began = time.perf_counter()
     threat = hb.LInf(EPS * SHRINK)
     attack = hb.PGD(steps=20, step_size=EPS * SHRINK / 8)
@@ -98,12 +100,10 @@ def main() -> None:
         "standard_error": math.sqrt(optimum * (1 - optimum) / TESTED),
         "seconds": round(time.perf_counter() - began, 1),
     }
-    folder = Path(__file__).parent / "results"
-    folder.mkdir(exist_ok=True)
-    (folder / "bridge.json").write_text(json.dumps(found, indent=1) + "\n")
+    path = Path(__file__).with_suffix(".json")
+    write(found, path)
     figure = theory_figures.approach(SIZES, {"network, PGD-trained": errors}, optimum)
-    theory_figures.save(figure, folder / "bridge.png")
-    print(json.dumps(found, indent=1))
+    theory_figures.save(figure, path.with_suffix(".png"))
 
 
 if __name__ == "__main__":

@@ -4,28 +4,26 @@ import torch
 from torch import Tensor, nn
 
 from hardball.perf import fast, keep_memory
-from hardball.training.fit import launch
-from hardball.training.optim import make_optimizer
+from hardball.threats import LInf
+from hardball.training.machine import launch
 from hardball.training.settings import Settings
-from hardball.training.update import Update
+from hardball.training.update import Passes, Update
 
 
-class Job:
+class TrainingStep:
     """A network and all that an update of it needs, for the rest of this process's life."""
 
     def __init__(self, model: nn.Module, settings: Settings) -> None:
-        self.fabric = launch(settings)
+        self.fabric = launch(settings.machine)
         keep_memory()
         model = model.to(memory_format=torch.channels_last)
-        wrapped, optimizer = self.fabric.setup(
-            model, make_optimizer(model, "adam", lr=1e-3, momentum=0.9, weight_decay=0.0)
-        )
+        wrapped, optimizer = self.fabric.setup(Passes(model), settings.optimizer.of(model))
         self.update = Update(wrapped, model, optimizer, settings, self.fabric, torch.channels_last)
         self._block = fast(model)
         self._block.__enter__()
 
     def train(self, images: Tensor, labels: Tensor, eps: float) -> None:
         """One attack and one update on a batch [B, C, H, W]."""
-        done = self.update(images, labels, eps=eps, seed=0)
+        done = self.update(images, labels, threat=LInf(eps), seed=0)
         assert done.finite
         self.update.apply()
