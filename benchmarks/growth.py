@@ -100,7 +100,7 @@ def run(point: Point, repeats: int) -> None:
         training.train(data.images[rows], data.labels[rows], EPS)
 
     times = [seconds(step) for _ in range(repeats + 1)][1:]
-    if step.fabric.is_global_zero:
+    if training.fabric.is_global_zero:
         print(json.dumps({"seconds": times, "memory_mib": round(memory() - before)}))
 
 
