@@ -384,6 +384,11 @@ def test_epochs_are_a_budget_too(train: Dataset, tmp_path: Path) -> None:
         ({}, {"norm": "l0"}, r"resolution=0\.0015 with the norm l0"),
         ({"budget_steps": 500}, {}, r"a probe of up to 2,200 sample-steps with budget_steps=500"),
         (
+            {"budget_minutes": 0.05, "probe_steps": 10**5},
+            {},
+            r"a probe of about \d+ seconds \(8,.* budget_minutes=0\.05; use fewer probe_images",
+        ),
+        (
             {"budget_steps": 3000},
             {},
             r"budget_steps=3000 for an epoch of 874 .* 2,200; use a larger",

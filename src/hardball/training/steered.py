@@ -7,6 +7,7 @@ others. The state is part of every resume point, so a resumed run decides alike.
 
 import json
 import math
+import time
 from copy import deepcopy
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -17,6 +18,8 @@ from torch import Tensor
 
 from hardball import storage
 from hardball.errors import UserError
+from hardball.isolation import evaluating
+from hardball.perf import fast
 from hardball.runs import Outcome, RunFolder, write_json
 from hardball.seeding import derive
 from hardball.training.curricula import Adaptive
@@ -45,6 +48,36 @@ class Steered(Trainer):
         self.records: list[dict[str, Any]] = []
         self.ladder: list[dict[str, Any]] = []
         self.anchor = self._snapshot()
+        if self.curriculum.budget_minutes is not None:
+            self._check_minutes(60 * self.curriculum.budget_minutes)
+
+    def _check_minutes(self, budget: float) -> None:
+        """Time a few steps of the attack, and refuse a probe that would take longer than the budget.
+
+        Raises:
+            UserError: it would; nothing is written yet.
+        """
+        attack, norm = self.settings.attack, self.settings.norm
+        threat = self.threat.at(self.curriculum.eps_max)
+        some = self.held.rows(slice(0, min(100, len(self.held))))
+        timed = replace(attack.at(self.curriculum.eps_max), steps=3)
+        with evaluating(self.model), fast(self.model):
+            for _ in range(2):  # the first one warms up
+                began = time.monotonic()
+                moved = timed.perturb(
+                    self.model, some.images, some.labels, threat, start=some.images
+                )
+                moved.sum().item()  # waits for the device
+                each = (time.monotonic() - began) / (3 * len(some))
+        steps = self.plan.cost(attack, self.curriculum.eps_max, norm, len(self.held))
+        shares = min(self.fabric.world_size, len(some))
+        seconds = self.fabric.broadcast(each * steps / shares)
+        if seconds > budget:
+            raise UserError(
+                f"a probe of about {seconds:.0f} seconds ({steps:,} sample-steps) with "
+                f"budget_minutes={self.curriculum.budget_minutes:g}; use fewer probe_images, "
+                "probe_steps or probe_restarts, or a larger budget"
+            )
 
     # --- where the next step is
 
