@@ -29,9 +29,11 @@ class Top:
     """What to train for, and where the result goes."""
 
     eps: float
-    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training)."""
+    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training). For adaptive the
+    largest to try, which may be written --eps-max."""
     epochs: int | None = None
-    """Epochs in all (30 for constant; for iterative the ramp and its hold)."""
+    """Epochs in all (30 for constant; for iterative the ramp and its hold; for adaptive the most that
+    it may take)."""
     out: Path | None = None
     """Folder of the run; by default runs/ and a name made of the settings."""
 

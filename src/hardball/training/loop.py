@@ -51,6 +51,9 @@ class Trainer:
     after each epoch, and overrides what is marked so.
     """
 
+    reported: tuple[str, ...] = (FINISHED, COLLAPSED)
+    """Outcomes whose message is not shown at the end: a collapse was reported when it came."""
+
     def __init__(
         self,
         model: nn.Module,
@@ -112,7 +115,7 @@ class Trainer:
             if outcome.status != INTERRUPTED:
                 self._keep_good()
             self._write(lambda folder: folder.write_outcome(outcome))
-            if outcome.status not in (FINISHED, COLLAPSED):  # a collapse was reported when it came
+            if outcome.status not in self.reported:
                 watcher.say(outcome.message)
         self.fabric.barrier()
         return outcome

@@ -63,9 +63,10 @@ def search_outcome(
     learned = f"{asked}, learned ε={state.learned:g}{said} in {state.epochs} epochs"
     if state.learned >= curriculum.eps_max:
         return FINISHED, learned
+    kept = f"the weights of ε={state.learned:g} are kept"
     if state.failed is None:
-        return STOPPED, f"{learned}; the budget ended before anything failed: raise it"
-    return STOPPED, (
-        f"{learned}; it failed at ε={state.failed:g} by {state.how}; the weights of "
-        f"ε={state.learned:g} are kept"
-    )
+        return STOPPED, f"{learned}; the budget ended before anything failed: raise it; {kept}"
+    failed = f"{learned}; it failed at ε={state.failed:g} by {state.how}"
+    if state.how != "non-finite" and state.increment >= curriculum.least_increment:
+        failed += ", and the budget ended before smaller increments were tried"
+    return STOPPED, f"{failed}; {kept}"

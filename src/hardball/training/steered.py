@@ -39,6 +39,7 @@ class Steered(Trainer):
     """A `Trainer` whose next ε, attack and learning rate follow from what the last epoch measured."""
 
     curriculum: Adaptive
+    reported = ()
 
     def __init__(self, *arguments: Any, **more: Any) -> None:
         super().__init__(*arguments, **more)

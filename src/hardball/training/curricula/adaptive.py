@@ -27,8 +27,7 @@ WORSE = 0.05
 
 @dataclass(frozen=True)
 class Adaptive:
-    """Raise ε towards `eps_max` on evidence from the validation part, and end with the largest ε that
-    this network learns from these data.
+    """Raise ε as far as the network learns, on evidence from the validation part.
 
     After an epoch at a trial ε, in this order: a non-finite loss goes back to the last good weights
     and halves the learning rate; a collapse goes back and halves the increment; a loss under
