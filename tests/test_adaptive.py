@@ -108,8 +108,9 @@ def test_what_is_learned_never_falls_and_lies_under_what_failed(
 def test_each_failure_narrows_the_bracket(found: tuple[Adaptive, list[Step]]) -> None:
     for before, _, decision, after in found[1]:
         if decision.action == "back":
-            assert after.increment == before.increment / 2
+            assert before.learned is not None
             assert before.learned == after.learned
+            assert after.increment == (before.trial - before.learned) / 2
             assert after.failed == before.trial
             assert after.trial < before.trial
 

@@ -165,7 +165,8 @@ class Adaptive:
         """ε of a training step: it rises during a trial's first epoch, and stays."""
         if state.age or fraction >= 1:
             return state.trial
-        return _rounded(state.before + (state.trial - state.before) * fraction)
+        rising = _rounded(state.before + (state.trial - state.before) * fraction)
+        return min(state.trial, rising)
 
     def lr_factor(self, state: State, fraction: float) -> float:
         """The factor on the learning rate, `fraction` ∈ [0, 1) into the epoch."""
@@ -271,7 +272,8 @@ class Adaptive:
             reason = f"{at}: {how} at the first ε"
             over = replace(tried, phase="over")
             return over, Decision(action="end", reason=reason, restore=True)
-        halved = replace(tried, increment=state.increment / 2)
+        # of what was added, which near the largest ε is less than the increment
+        halved = replace(tried, increment=(state.trial - state.learned) / 2)
         if halved.increment * SLACK < self.least_increment:
             reason = f"{at}: {how}, and half the increment is under the resolution"
             following = self._to_finish(halved, None)
