@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hardball import storage
@@ -236,6 +237,75 @@ def test_a_resume_point_cut_anywhere_is_refused(
 
 
 def test_something_else_is_no_resume_point(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / "s")
+    storage.save_state([1, 2], tmp_path / "s")  # type: ignore[arg-type]
     with pytest.raises(Damaged, match="is no resume point, but a list"):
         storage.load_state(tmp_path / "s")
+
+
+# --- digests
+
+
+def test_sealed_weights_are_safetensors_for_any_reader(tmp_path: Path) -> None:
+    model = net()
+    storage.save_weights(model, tmp_path / "w")
+    assert same(load_file(tmp_path / "w"), tensors(model))
+    assert storage.unbroken((tmp_path / "w").read_bytes())
+
+
+def test_weights_of_other_programs_have_no_seal_and_load(tmp_path: Path) -> None:
+    model, other = net(), net()
+    found = tensors(model)
+    save_file(found, tmp_path / "w", metadata={"modelspec.hash_sha256": "a" * 64})
+    assert storage.unbroken((tmp_path / "w").read_bytes()) is None
+    storage.load_weights(other, tmp_path / "w")
+    assert same(tensors(other), found)
+
+
+@given(data=st.data())
+def test_one_flipped_bit_in_weights_is_named_or_changes_nothing(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
+    model, other = net(), net()
+    content = bytearray(whole(model, path))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        storage.load_weights(other, path)
+    except Damaged as error:
+        named = str(path) in str(error)
+    else:
+        named = False
+    assert named or same(tensors(other), tensors(model))
+
+
+@given(data=st.data())
+def test_one_flipped_bit_in_a_resume_point_is_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.pt"
+    storage.save_state({"fingerprint": "x", "model": net().state_dict()}, path)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="is no whole resume point"):
+        storage.load_state(path)
+
+
+def test_a_resume_point_without_a_seal_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": 1}, tmp_path / "s")
+    with pytest.raises(Damaged, match="SHA-256 is not the one recorded"):
+        storage.load_state(tmp_path / "s")
+
+
+def test_a_kill_between_a_file_and_the_digest_beside_it_leaves_both_valid(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    storage.write_beside_digest(path, b"old")
+    storage.write_beside_digest(path, b"new")
+    path.write_bytes(b"old")  # as after a kill between the two writes
+    assert storage.read_beside_digest(path, "metrics") == b"old"
+    path.write_bytes(b"odd")
+    with pytest.raises(Damaged, match=r"is none of those in .*metrics\.csv\.sha256"):
+        storage.read_beside_digest(path, "metrics")
+    path.with_name("metrics.csv.sha256").unlink()
+    assert storage.read_beside_digest(path, "metrics") == b"odd"
