@@ -323,3 +323,47 @@ def test_a_config_changed_by_hand_is_read_without_its_first_line(folder: Path) -
         RunFolder(folder / "r").config()
     config.write_text(text.split("\n", 1)[1])
     assert RunFolder(folder / "r").config()["norm"] == "l2"
+
+
+LINKS = {
+    "lock": ("state/lock", ["train", "--resume", "r"]),
+    "state": ("state", ["train", "--resume", "r"]),
+    "epochs": ("epochs", ["train", "--resume", "r"]),
+    "journal": ("evaluation.state", ["evaluate", "r", "--attacks", "fgsm", "--n", 9]),
+    "lock of an evaluation": (
+        "evaluation.state/lock",
+        ["evaluate", "r", "--attacks", "fgsm", "--n", 9],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_no_write_follows_a_link_out_of_the_run(name: str, folder: Path) -> None:
+    place, reader = LINKS[name]
+    assert run(words("adam", "r"), folder)[0] == 0
+    mine = folder / "mine"
+    link = folder / "r" / place
+    if link.name == "lock":
+        mine.write_bytes(b"precious")
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+    elif link.exists():
+        link.rename(mine)
+    else:
+        mine.mkdir()
+    link.symlink_to(mine)
+    before = {p: p.read_bytes() for p in [mine, *mine.glob("*")] if p.is_file()}
+    code, _, err = run(reader, folder)
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"r/{place} is a link" in err
+    assert {p: p.read_bytes() for p in [mine, *mine.glob("*")] if p.is_file()} == before
+
+
+def test_two_evaluations_of_one_run_are_refused(folder: Path) -> None:
+    assert run(words("adam", "r"), folder)[0] == 0
+    with storage.locked(folder / "r/evaluation.state/lock", "busy"):
+        code, _, err = run(["evaluate", "r", "--attacks", "fgsm", "--n", 9], folder)
+    assert (code, err) == (
+        2,
+        "hardball: error: another process is evaluating r; wait for it, or evaluate a copy\n",
+    )

@@ -17,7 +17,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hardball import storage
-from hardball.errors import Damaged, StorageError, WrongArchitecture
+from hardball.errors import Damaged, StorageError, UserError, WrongArchitecture
 
 
 def net(*widths: int) -> nn.Module:
@@ -309,3 +309,45 @@ def test_a_kill_between_a_file_and_the_digest_beside_it_leaves_both_valid(tmp_pa
         storage.read_beside_digest(path, "metrics")
     path.with_name("metrics.csv.sha256").unlink()
     assert storage.read_beside_digest(path, "metrics") == b"odd"
+
+
+# --- folders that somebody else made
+
+
+def test_a_write_replaces_a_link_and_leaves_what_it_led_to(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"precious")
+    path = tmp_path / "run" / "file"
+    path.parent.mkdir()
+    for link in (path, path.with_name(f".file.{os.getpid()}.tmp")):
+        link.symlink_to(mine)
+    storage.write_atomically(path, b"new")
+    assert (path.read_bytes(), mine.read_bytes()) == (b"new", b"precious")
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_lock_is_one_process_s_and_changes_no_file(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(b"content")
+    with (
+        storage.locked(tmp_path / "lock", "busy here"),
+        pytest.raises(UserError, match="busy here"),
+        storage.locked(tmp_path / "lock", "busy here"),
+    ):
+        pass
+    with storage.locked(tmp_path / "lock", "busy here"):
+        assert (tmp_path / "lock").read_bytes() == b"content"
+
+
+def test_a_lock_that_is_a_fifo_does_not_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with storage.locked(tmp_path / "lock", "busy"):
+        pass
+
+
+def test_leftovers_of_processes_that_have_ended_are_removed(tmp_path: Path) -> None:
+    living, ended = tmp_path / f".a.{os.getpid()}.tmp", tmp_path / ".a.4194304.tmp"
+    others = tmp_path / ".hidden.tmp", tmp_path / "a.4194304.tmp"
+    for path in (living, ended, *others):
+        path.write_bytes(b"")
+    storage.remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([living, *others])

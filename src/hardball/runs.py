@@ -12,7 +12,6 @@ evaluation.state/     what a killed evaluation continues from
 """
 
 import csv
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -162,24 +161,15 @@ class RunFolder:
         """Only one process trains in a folder.
 
         Raises:
-            UserError: another one does.
+            StorageError: the folder cannot be written, or only through a link.
+            UserError: another process does.
         """
-        try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            lock = (self.state / "lock").open("w")
-        except OSError as error:
-            raise UserError(
-                f"cannot write in {self.state}: {error.strerror}; choose a place that can be "
-                "written to"
-            ) from error
-        with lock as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"another process is training in {self.path}; wait for it, or choose another "
-                    "`out`"
-                ) from error
+        for folder in (self.state, self.epoch_file(0).parent):
+            storage.refuse_link(folder)
+        busy = f"another process is training in {self.path}; wait for it, or choose another `out`"
+        with storage.locked(self.state / "lock", busy):
+            for folder in (self.path, self.state, self.epoch_file(0).parent):
+                storage.remove_leftovers(folder)
             yield
 
 

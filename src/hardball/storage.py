@@ -10,13 +10,15 @@ elsewhere, are read without a check. Only CSV has no room: its digest is in a fi
 """
 
 import errno
+import fcntl
 import hashlib
 import io
 import os
 import pickle
 import re
 import warnings
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,7 @@ from safetensors.torch import load as parse_safetensors
 from safetensors.torch import save as format_safetensors
 from torch import Tensor, nn
 
-from hardball.errors import Damaged, StorageError, WrongArchitecture
+from hardball.errors import Damaged, StorageError, UserError, WrongArchitecture
 
 SEAL = "hardball-sha256"
 UNSEALED = "0" * 64
@@ -48,7 +50,8 @@ def write_atomically(path: Path, content: bytes) -> None:
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
+        temporary.unlink(missing_ok=True)
+        with temporary.open("xb") as file:  # a new file: nothing that a link leads to
             file.write(content)
             file.flush()
             os.fsync(file.fileno())
@@ -75,6 +78,59 @@ def _sync_folder(folder: Path) -> None:
         os.fsync(descriptor)
     finally:
         os.close(descriptor)
+
+
+@contextmanager
+def locked(path: Path, busy: str) -> Iterator[None]:
+    """`path`, a file that is there for this alone, belongs to one process at a time.
+
+    Raises:
+        StorageError: it cannot be made, or is a link.
+        UserError: another process has it; `busy` is the message.
+    """
+    # no link is followed and nothing truncated: the folder may be a stranger's
+    flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(path, flags, 0o666)
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise StorageError(
+                f"{path} is a link; remove it: hardball writes to no link"
+            ) from error
+        raise StorageError(
+            f"cannot write in {path.parent}: {error.strerror}; choose a place that can be written to"
+        ) from error
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise UserError(busy) from error
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def refuse_link(folder: Path) -> None:
+    """Refuse to write through a link that is part of what may be a stranger's folder.
+
+    Raises:
+        StorageError: `folder` is a link.
+    """
+    if folder.is_symlink():
+        raise StorageError(
+            f"{folder} is a link to {folder.readlink()}, and hardball writes nothing through links "
+            "inside a run; put a folder in its place"
+        )
+
+
+def remove_leftovers(folder: Path) -> None:
+    """Remove what killed processes of this machine left of their writes in a folder."""
+    for path in folder.glob(".*.tmp"):
+        pid = path.name.split(".")[-2]
+        if pid.isdigit() and not Path("/proc", pid).exists() and Path("/proc/self").exists():
+            with suppress(OSError):
+                path.unlink()
 
 
 def read_bytes(path: Path, what: str) -> bytes:

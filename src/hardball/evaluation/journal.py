@@ -69,6 +69,9 @@ class Journal:
         """The scopes of other evaluations kept in the same folder."""
         if folder is not None:
             self._folder = folder / _name(self.scope)
+            for place in (folder, self._folder):
+                storage.refuse_link(place)
+                storage.remove_leftovers(place)
             text = _text(self.scope)
             self.others = [found for found in _scopes(folder) if found != json.loads(text)]
             storage.write_atomically(self._folder / "scope.json", text.encode())
