@@ -133,6 +133,8 @@ class RunFolder:
 
     def refuse_if_taken(self) -> None:
         """See `create`: asked early, before anything long is done."""
+        if self.path == Path():
+            raise UserError("`out=.` is the current folder; name one of the run's own")
         if self.config_file.exists():
             raise UserError(
                 f"{self.path} already holds a run; continue it with `resume={self.path}`, or "

@@ -5,9 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
 from hardball.cli.parsing import Parser, flattened, peek, typed
+from hardball.cli.terminal import printable, terminal
 from hardball.commands import train as commands
 from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
 from hardball.errors import UserError
@@ -45,7 +44,7 @@ def train(argv: Sequence[str]) -> int:
     resumed = peek(argv, "resume")
     if resumed is not None:
         return _resume(Path(resumed), argv, request.parser)
-    return _report(commands.train(request.config(), console=Console()))
+    return _report(commands.train(request.config(), console=terminal()))
 
 
 def extend(argv: Sequence[str]) -> int:
@@ -66,7 +65,7 @@ def extend(argv: Sequence[str]) -> int:
         raise UserError(
             f"no run and no weights at {origin}; name a folder that training made, or a file"
         )
-    return _report(commands.train(config, origin=origin, console=Console()))
+    return _report(commands.train(config, origin=origin, console=terminal()))
 
 
 class _Request:
@@ -190,11 +189,11 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     values = parser.parsed([*argv, "--eps", "0"])
     machine = {name: values["machine"][name] for name in movable if f"machine.{name}" in given}
     trust = bool(values["trust_model_code"])
-    return _report(commands.resume(path, machine, trust=trust, console=Console()))
+    return _report(commands.resume(path, machine, trust=trust, console=terminal()))
 
 
 def _report(run: Run) -> int:
     assert run.outcome is not None
     if run.folder is not None and not is_follower():
-        print(f"{run.outcome.status}: {run.folder.path}")
+        print(printable(f"{run.outcome.status}: {run.folder.path}"))
     return 130 if run.outcome.status == INTERRUPTED else 0
