@@ -10,7 +10,7 @@ import pytest
 
 import hardball
 from hardball.cli.flags import about
-from hardball.cli.main import COMMANDS, THEORY, Command
+from hardball.cli.main import COMMANDS, Command, Group
 
 RARE = ("jinja2", "matplotlib", "networkx", "numba", "scipy", "sklearn", "tensorboard")
 """Packages that only some calls need."""
@@ -112,7 +112,12 @@ def test_an_unknown_name_is_no_attribute() -> None:
 
 def leaves() -> dict[str, Command]:
     whole = {name: command for name, command in COMMANDS.items() if isinstance(command, Command)}
-    return whole | {f"theory {name}": command for name, command in THEORY.items()}
+    groups = {name: group for name, group in COMMANDS.items() if isinstance(group, Group)}
+    return whole | {
+        f"{name} {part}": command
+        for name, group in groups.items()
+        for part, command in group.parts.items()
+    }
 
 
 @pytest.mark.parametrize("name", leaves())

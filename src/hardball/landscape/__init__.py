@@ -1,0 +1,31 @@
+"""The loss in weight space and in input space, with numbers for what the pictures show."""
+
+from hardball.landscape.convexity import barrier, chord_violation, convexity_violation
+from hardball.landscape.curvature import top_eigenvalue
+from hardball.landscape.loss import AdversarialLoss
+from hardball.landscape.weights import (
+    Plane,
+    Segment,
+    Weights,
+    between,
+    filter_normalised,
+    plane,
+    segment,
+    weights_of,
+)
+
+__all__ = [
+    "AdversarialLoss",
+    "Plane",
+    "Segment",
+    "Weights",
+    "barrier",
+    "between",
+    "chord_violation",
+    "convexity_violation",
+    "filter_normalised",
+    "plane",
+    "segment",
+    "top_eigenvalue",
+    "weights_of",
+]
