@@ -7,6 +7,8 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hardball.commands.landscape.common import Show
+from hardball.commands.landscape.inputs import InputsConfig
+from hardball.commands.landscape.inputs import inputs as draw_inputs
 from hardball.commands.landscape.weights import WeightsConfig
 from hardball.commands.landscape.weights import weights as draw_weights
 from hardball.report import landscape_tables
@@ -22,6 +24,19 @@ def weights(config: WeightsConfig) -> int:
     with _progress(console) as show:
         found = draw_weights(config, show)
     console.print(landscape_tables.weights_table(found))
+    return 0
+
+
+def inputs(config: InputsConfig) -> int:
+    """The loss around images, on the plane of an adversarial and a random direction.
+
+    Jumps are a sign that a network hides its gradient. Prints how sudden the loss is, by two numbers;
+    writes landscape-inputs.json and .png.
+    """
+    console = Console()
+    with _progress(console) as show:
+        found = draw_inputs(config, show)
+    console.print(landscape_tables.inputs_table(found))
     return 0
 
 

@@ -93,6 +93,11 @@ LANDSCAPE = {
         about="The adversarial loss on the segment between two sets of weights.",
         arguments="START END",
     ),
+    "inputs": Command(
+        place="hardball.cli.landscape:inputs",
+        about="The loss around images, on the plane of an adversarial and a random direction.",
+        arguments="RUN",
+    ),
 }
 
 COMMANDS: dict[str, Command | Group] = {

@@ -2,6 +2,7 @@
 
 from hardball.landscape.convexity import barrier, chord_violation, convexity_violation
 from hardball.landscape.curvature import top_eigenvalue
+from hardball.landscape.inputs import InputPlane, input_plane, largest_step, sudden_jump
 from hardball.landscape.loss import AdversarialLoss
 from hardball.landscape.weights import (
     Plane,
@@ -16,6 +17,7 @@ from hardball.landscape.weights import (
 
 __all__ = [
     "AdversarialLoss",
+    "InputPlane",
     "Plane",
     "Segment",
     "Weights",
@@ -24,8 +26,11 @@ __all__ = [
     "chord_violation",
     "convexity_violation",
     "filter_normalised",
+    "input_plane",
+    "largest_step",
     "plane",
     "segment",
+    "sudden_jump",
     "top_eigenvalue",
     "weights_of",
 ]

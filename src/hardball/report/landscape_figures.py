@@ -92,3 +92,64 @@ def _plane(axes: "Axes", grid: Found, found: Found) -> None:
     )
     assert axes.figure is not None
     axes.figure.colorbar(shown, ax=axes, label="adversarial loss (nats)")
+
+
+def inputs(found: Found) -> "Figure":
+    """The loss around each image as a surface and from above, as in the paper's Figure 5.
+
+    Args:
+        found: content of landscape-inputs.json.
+    """
+    planes = found["planes"]
+    columns = min(len(planes), IN_A_ROW)
+    rows = -(-len(planes) // columns)
+    figure = style.blank(3.6 * columns + 0.6, 6.4 * rows + 0.4)
+    steps = np.asarray(found["steps"])
+    for number, one in enumerate(planes):
+        row, column = divmod(number, columns)
+        top = 2 * row * columns + column + 1
+        surface = figure.add_subplot(2 * rows, columns, top, projection="3d")
+        above = figure.add_subplot(2 * rows, columns, top + columns)
+        _surface(surface, steps, one)
+        _from_above(above, steps, one)
+    figure.suptitle(
+        f"{found['run']['name']}: loss around {found['split']} images of {found['data']}, direction of "
+        f"{found['attack']['name']} at {found['norm']} ε = {found['eps']:.4g}",
+        fontsize=10,
+        wrap=True,
+    )
+    return figure
+
+
+IN_A_ROW = 3
+"""Images side by side."""
+
+
+def _surface(axes: Any, steps: Any, one: Found) -> None:
+    loss = np.asarray(one["loss"])
+    a, b = np.meshgrid(steps, steps, indexing="ij")
+    axes.plot_surface(a, b, loss, cmap=style.SURFACE, linewidth=0, rcount=100, ccount=100)
+    axes.set_xlabel("a, adversarial", fontsize=style.SMALL)
+    axes.set_ylabel("b, random", fontsize=style.SMALL)
+    axes.set_zlabel("loss (nats)", fontsize=style.SMALL)
+    axes.set_xticks([steps[0], 0, steps[-1]])
+    axes.set_yticks([steps[0], 0, steps[-1]])
+    axes.tick_params(labelsize=style.SMALL - 1)
+    axes.view_init(elev=28, azim=-125)
+    axes.set_title(
+        f"image {one['index']}, class {one['label']}\nlargest step {one['largest_step']:.1%} of the "
+        f"range,\nlargest Δ² {one['sudden_jump']:.3g} × median",
+        fontsize=9,
+    )
+
+
+def _from_above(axes: "Axes", steps: Any, one: Found) -> None:
+    loss = np.asarray(one["loss"])
+    shown = axes.pcolormesh(
+        steps, steps, loss.T, cmap=style.SURFACE, shading="nearest", rasterized=True
+    )
+    axes.plot(0, 0, marker="+", color="red", markersize=9, linestyle="None")
+    axes.set(xlabel="a, adversarial direction (pixel units)", aspect="equal")
+    axes.set_ylabel("b, random direction (pixel units)")
+    assert axes.figure is not None
+    axes.figure.colorbar(shown, ax=axes, label="loss (nats)", shrink=0.8)

@@ -29,3 +29,29 @@ def weights_table(found: Mapping[str, Any]) -> Table:
             f"{curvature['start']:.4g} at {start}, {curvature['end']:.4g} at {end}"
         )
     return table
+
+
+def inputs_table(found: Mapping[str, Any]) -> Table:
+    """One row per image: how sudden the loss around it is."""
+    reach = found["steps"][-1]
+    table = Table(
+        title=f"{found['run']['name']}: {found['data']} {found['split']} images, {found['norm']}, "
+        f"±{reach:.4g} along the direction of {found['attack']['name']} at ε = {found['eps']:.4g} and "
+        f"a random one, {len(found['steps'])}² points",
+        title_justify="left",
+        caption="largest Δ²: of the loss's second differences, over their median. largest step: between "
+        "neighbours, as a share of the range; near 1 the loss jumps",
+    )
+    for column in ("image", "class", "predicted", "range", "wrong", "largest Δ²", "largest step"):
+        table.add_column(column, justify="right")
+    for one in found["planes"]:
+        table.add_row(
+            str(one["index"]),
+            str(one["label"]),
+            str(one["prediction"]),
+            f"{one['range']:.3f}",
+            f"{one['wrong']:.0%}",
+            f"{one['sudden_jump']:.3g}",
+            f"{one['largest_step']:.1%}",
+        )
+    return table

@@ -1,16 +1,18 @@
 """What the parts share: an attack by name, and the picture with its data beside it."""
 
+import json
+import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from hardball.attacks import Attack
 from hardball.commands.subject import run_of
+from hardball.commands.train import weights_of
 from hardball.errors import UserError
 from hardball.evaluation import protocols
 from hardball.report.figures import as_png
-from hardball.runs import write_json
-from hardball.storage import write_atomically
+from hardball.storage import digest, read_bytes, write_atomically
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -57,8 +59,23 @@ def refuse_without_weights(path: Path) -> None:
         )
 
 
+def about(path: Path) -> dict[str, Any]:
+    """A run or weights file: a name to show, where it is, and the digest of its weights."""
+    parts = path.resolve().parts
+    kept = 1 if path.is_dir() else 3 if parts[-2] == "epochs" else 2
+    content = read_bytes(weights_of(path), "weights")
+    return {
+        "name": "/".join(parts[-kept:]),
+        "path": str(path),
+        "weights_sha256": digest(content),
+    }
+
+
 def save(folder: Path, name: str, found: Mapping[str, Any], figure: "Figure") -> None:
     """The data as NAME.json and the picture as NAME.png, each whole or not at all."""
     picture = as_png(figure)
-    write_json(folder / f"{name}.json", found)
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    # numbers of one list on one line
+    text = re.sub(r"\[[\s\d.,e+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    write_atomically(folder / f"{name}.json", (text + "\n").encode())
     write_atomically(folder / f"{name}.png", picture)

@@ -13,6 +13,7 @@ from hardball import environment, storage
 from hardball.attacks import Attack
 from hardball.commands.landscape.common import (
     Show,
+    about,
     attack_named,
     folder_for,
     refuse_without_weights,
@@ -49,6 +50,8 @@ from hardball.threats import ThreatModel
 
 RANDOM = "random"
 """In place of the first weights: those a training with this `seed` starts from."""
+
+RANDOM_START = {"name": "random weights", "path": None, "weights_sha256": None}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,8 +145,8 @@ def weights(config: WeightsConfig, show: Show = silent) -> dict[str, Any]:
     ]
     result = {
         "kind": "weights",
-        "start": _about(config.start),
-        "end": _about(config.end),
+        "start": RANDOM_START if str(config.start) == RANDOM else about(config.start),
+        "end": about(config.end),
         "model": found.config["model"],
         "data": data.name,
         "split": config.split,
@@ -228,16 +231,6 @@ def _batch(data: Dataset, count: int, seed: int) -> Dataset:
         raise UserError(f"`n={count}` of {len(data)} images; allowed is 1 … {len(data)}")
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(derive(seed)))
     return data.rows(order[:count].to(data.images.device))
-
-
-def _about(path: Path) -> dict[str, Any]:
-    if str(path) == RANDOM:
-        return {"name": "random weights", "path": None, "weights_sha256": None}
-    content = storage.read_bytes(weights_of(path), "weights")
-    parts = path.resolve().parts
-    in_run = parts[-2] == "epochs" or parts[-1] == "weights.safetensors"
-    name = "/".join(parts[-3:] if parts[-2] == "epochs" else parts[-2 if in_run else -1 :])
-    return {"name": name, "path": str(path), "weights_sha256": storage.digest(content)}
 
 
 def _plane(
