@@ -22,10 +22,10 @@ def differences(one: Path, other: Path) -> float:
 
 
 def metrics(run: Path) -> list[list[float]]:
-    """ε, adversarial loss, accuracies and cost of each epoch."""
+    """ε, adversarial loss, accuracies and cost of each epoch; what is empty as 0."""
     lines = [line.split(",") for line in (run / "metrics.csv").read_text().splitlines()]
     kept = [i for i, name in enumerate(lines[0]) if "second" not in name and name != "one_class"]
-    return [[float(line[i]) for i in kept] for line in lines[1:]]
+    return [[float(line[i] or 0) for i in kept] for line in lines[1:]]
 
 
 @pytest.mark.parametrize(

@@ -223,7 +223,7 @@ def test_the_run_folder_says_what_was_asked_and_what_came_of_it(
     ramp = Iterative(0.09, increment=0.04, per="step")
     run = fit(small(train), train, curriculum=ramp, settings=QUICK, out=tmp_path / "r", about=about)
     with (tmp_path / "r" / "metrics.csv").open() as file:
-        rows = [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
+        rows = [{k: float(v) for k, v in row.items() if v} for row in csv.DictReader(file)]
     assert rows == run.history
     assert [row["epoch"] for row in rows] == [1, 2, 3]
     assert [row["eps"] for row in rows] == [0.04, 0.08, 0.09]

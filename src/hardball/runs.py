@@ -209,11 +209,13 @@ def model_from(config: Config, *, trust: bool = False) -> nn.Module:
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
-    """The rows of metrics.csv; none before the first epoch is done."""
+    """The rows of metrics.csv, without the fields that are empty; none before the first epoch is
+    done."""
     if not folder.metrics_file.exists():
         return []
     text = storage.read_bytes(folder.metrics_file, "metrics").decode()
-    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
+    rows = csv.DictReader(text.splitlines())
+    return [{name: float(value) for name, value in row.items() if value} for row in rows]
 
 
 def load_run(path: Path | str, *, trust: bool = False, model: nn.Module | str | None = None) -> Run:

@@ -1,12 +1,17 @@
 """`hardball landscape weights | inputs | convergence`: the loss as pictures and numbers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 
 from rich.console import Console
 from rich.progress import Progress
 
+from hardball.cli.flags import about
+from hardball.cli.parsing import Parser
 from hardball.commands.landscape.common import Show
+from hardball.commands.landscape.convergence import ConvergenceConfig
+from hardball.commands.landscape.convergence import convergence as draw_convergence
 from hardball.commands.landscape.inputs import InputsConfig
 from hardball.commands.landscape.inputs import inputs as draw_inputs
 from hardball.commands.landscape.weights import WeightsConfig
@@ -37,6 +42,20 @@ def inputs(config: InputsConfig) -> int:
     with _progress(console) as show:
         found = draw_inputs(config, show)
     console.print(landscape_tables.inputs_table(found))
+    return 0
+
+
+def convergence(words: Sequence[str]) -> int:
+    """How the loss and the weights of runs changed from epoch to epoch.
+
+    Training recorded both; nothing is computed. Writes landscape-convergence.json and .png.
+    """
+    parser = Parser("landscape convergence", "RUN ...", description=about(convergence))
+    parser.add_argument("runs", type=Path, nargs="+", help="one run or several")
+    parser.add_class_arguments(ConvergenceConfig, None, skip={"runs"})
+    values = parser.parse_args(list(words))
+    found = draw_convergence(ConvergenceConfig(values.runs, out=values.out))
+    Console().print(landscape_tables.convergence_table(found))
     return 0
 
 

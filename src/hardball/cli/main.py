@@ -98,6 +98,11 @@ LANDSCAPE = {
         about="The loss around images, on the plane of an adversarial and a random direction.",
         arguments="RUN",
     ),
+    "convergence": Command(
+        place="hardball.cli.landscape:convergence",
+        about="How the loss and the weights of runs changed from epoch to epoch.",
+        parses=True,
+    ),
 }
 
 COMMANDS: dict[str, Command | Group] = {

@@ -153,3 +153,42 @@ def _from_above(axes: "Axes", steps: Any, one: Found) -> None:
     axes.set_ylabel("b, random direction (pixel units)")
     assert axes.figure is not None
     axes.figure.colorbar(shown, ax=axes, label="loss (nats)", shrink=0.8)
+
+
+def convergence(found: Found) -> "Figure":
+    """Size of the change of the loss, and distance of the weights, by epoch, as in the paper's
+    Figure 10.
+
+    Args:
+        found: content of landscape-convergence.json.
+    """
+    figure = style.blank(9.6, 3.9)
+    change, distance = figure.subplots(1, 2)
+    for number, one in enumerate(found["runs"]):
+        look = {**style.line(number), "marker": "o", "markersize": 3}
+        known = [
+            (epoch, abs(value))
+            for epoch, value in zip(one["epoch"], one["loss_change"], strict=True)
+            if value  # the first epoch has none; a change of 0 has no place on a log axis
+        ]
+        label = f"{one['name']}, ε = {one['eps'][-1]:.4g}"
+        change.plot([e for e, _ in known], [v for _, v in known], **look, label=label)
+        distance.plot(one["epoch"], one["weight_distance"], **look, label=label)
+    change.set(
+        yscale="log",
+        xlabel="epoch",
+        ylabel="|change of the adversarial loss| (nats)",
+        title="training loss, from the epoch before",
+    )
+    distance.set(
+        yscale="log",
+        xlabel="epoch",
+        ylabel="ℓ2 distance of the weights",
+        title="weights, from the epoch before",
+    )
+    for axes in (change, distance):
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.set_xlim(0.5, max(one["epoch"][-1] for one in found["runs"]) + 0.5)
+    distance.legend(frameon=False, fontsize=style.SMALL)
+    style.open_frame(change, distance)
+    return figure

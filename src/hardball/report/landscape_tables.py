@@ -55,3 +55,21 @@ def inputs_table(found: Mapping[str, Any]) -> Table:
             f"{one['largest_step']:.1%}",
         )
     return table
+
+
+def convergence_table(found: Mapping[str, Any]) -> Table:
+    """One row per run: what the last epoch changed."""
+    table = Table(title="change from epoch to epoch", title_justify="left")
+    for column in ("run", "epochs", "ε", "loss", "its last change", "weights' last ℓ2 distance"):
+        table.add_column(column, justify="left" if column == "run" else "right", overflow="fold")
+    for one in found["runs"]:
+        change = one["loss_change"][-1]
+        table.add_row(
+            one["name"],
+            str(len(one["epoch"])),
+            f"{one['eps'][-1]:.4g}",
+            f"{one['adv_loss'][-1]:.3f}",
+            "" if change is None else f"{change:+.4f}",
+            f"{one['weight_distance'][-1]:.4g}",
+        )
+    return table

@@ -39,6 +39,7 @@ from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.progress import Travelled
 from hardball.training.settings import Settings
 from hardball.training.update import Passes, Sums, Update, validate
 from hardball.validation import logits_of_copy
@@ -90,6 +91,7 @@ class Trainer:
         self.average = (
             Average(model, settings.optimizer.average) if settings.optimizer.average else None
         )
+        self.travelled = Travelled(model)
         self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = stopping.constant_loss(train.labels, train.classes)
@@ -261,6 +263,7 @@ class Trainer:
             held = validate(
                 self.update, self.held, self.threat.at(eps), derive(self.settings.seed, 0, 0, 1)
             )
+            distance = self.travelled.distance(self.model)
         before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
         taken = self.sample_steps - before["sample_steps"]
         row = {
@@ -271,9 +274,12 @@ class Trainer:
             "adv_accuracy": mean["accuracy"],
             "one_class": tail["one_class"],
             **held,
+            "weight_distance": distance,
             "sample_steps": float(self.sample_steps),
             "sample_steps_per_second": taken / max(1e-9, self.seconds - before["seconds"]),
         }
+        if "adv_loss" in before:  # the first epoch has none before it
+            row["loss_change"] = row["adv_loss"] - before["adv_loss"]
         return row, tail
 
     def _kept_weights(self) -> AbstractContextManager[None]:
@@ -353,6 +359,8 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "good": self.good,
             "average": None if self.average is None else self.average.weights,
+            # between epochs they are the kept weights, which are in the point already
+            "travelled": self.travelled.state() if self.step else None,
             "carried": None if self.carried is None else self.carried.levels,
             "sums": self.sums.state(),
             "history": self.history,
@@ -372,6 +380,8 @@ class Trainer:
             self.average.restore(state["average"])
         if self.carried is not None:
             self.carried.levels.copy_(state["carried"])
+        with self._kept_weights():
+            self.travelled = Travelled(self.model, state["travelled"])
         self.history = state["history"]
         self.sample_steps, self.seconds, self.good_eps = state["numbers"]
         if self.fabric.is_global_zero:

@@ -61,11 +61,11 @@ def refuse_without_weights(path: Path) -> None:
 
 def about(path: Path) -> dict[str, Any]:
     """A run or weights file: a name to show, where it is, and the digest of its weights."""
-    parts = path.resolve().parts
-    kept = 1 if path.is_dir() else 3 if parts[-2] == "epochs" else 2
+    run, whole = run_of(path), path.resolve()
+    name = whole.name if run is None else whole.relative_to(run.resolve().parent).as_posix()
     content = read_bytes(weights_of(path), "weights")
     return {
-        "name": "/".join(parts[-kept:]),
+        "name": name,
         "path": str(path),
         "weights_sha256": digest(content),
     }
