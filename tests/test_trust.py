@@ -127,7 +127,7 @@ def test_data_that_a_run_names(capsys):
 def evaluated(capsys):
     """A run of hardball's own network, evaluated."""
     make_run("mine", OWN)
-    assert command(capsys, "evaluate", "mine", "--n", 10, "--attacks", "fgsm")[0] == 0
+    assert command(capsys, "evaluate", "mine", "--n", 60, "--attacks", "fgsm")[0] == 0
     return Path("mine/evaluation.json")
 
 
@@ -155,14 +155,16 @@ def test_verify_and_the_data_of_an_evaluation(evaluated, capsys):
 def trusted():
     """A run of the module's network, with its weights."""
     folder = make_run("own", {"name": "planted_here:Net", "args": {"width": 5}})
-    network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
     storage.save_weights(network, folder / "weights.safetensors")
     return folder
 
 
 @pytest.mark.parametrize("flags", [("--trust-model-code", "true"), ("--model", "planted_here:Net")])
 def test_code_that_the_user_names_or_trusts_runs(flags, trusted, capsys):
-    words = ("evaluate", trusted, "--n", 10, "--attacks", "fgsm", *flags)
+    words = ("evaluate", trusted, "--n", 60, "--attacks", "fgsm", *flags)
     assert command(capsys, *words)[0] == 0
     assert Path("created").exists()
     record = json.loads((trusted / "evaluation.json").read_text())

@@ -1,5 +1,6 @@
 """Honest measurement."""
 
+from hardball.evaluation import protocols
 from hardball.evaluation.checks.checklist import Checklist, checklist
 from hardball.evaluation.checks.context import Origin
 from hardball.evaluation.journal import Journal
@@ -18,5 +19,6 @@ __all__ = [
     "checklist",
     "evaluate",
     "load_evaluation",
+    "protocols",
     "save_evaluation",
 ]
