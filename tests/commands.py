@@ -104,7 +104,12 @@ def run_two(words: Sequence[object], folder: Path, *, planned: Signal | None = N
 def _server() -> ForkServerContext:
     context = multiprocessing.get_context("forkserver")
     context.set_forkserver_preload(
-        ["hardball.cli", "sklearn.datasets", "torch.utils.tensorboard", __name__]
+        [
+            *(f"hardball.cli.{command}" for command in ("train", "evaluate", "verify", "flags")),
+            "sklearn.datasets",
+            "torch.utils.tensorboard",
+            __name__,
+        ]
     )
     return context
 

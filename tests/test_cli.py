@@ -2,17 +2,19 @@
 
 import json
 import math
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 import yaml
+from PIL import Image
 from safetensors.torch import save_file
 
 from commands import TINY
-from hardball import __version__
-from hardball.cli.main import COMMANDS, main
+from hardball import __version__, load_dataset
+from hardball.cli.main import COMMANDS, THEORY, main
 
 Ended = tuple[int, str, str]
 Hardball = Callable[..., Ended]
@@ -26,6 +28,7 @@ def hardball(
 ) -> Hardball:
     """Runs the command in an empty folder: exit code, stdout, stderr."""
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
 
     def call(*words: object) -> Ended:
         capsys.readouterr()
@@ -53,9 +56,9 @@ def test_help_lists_the_commands(words: tuple[str, ...], hardball: Hardball) -> 
     assert max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", COMMANDS)
+@pytest.mark.parametrize("command", [*COMMANDS, *(f"theory {part}" for part in THEORY)])
 def test_help_of_a_command_is_readable(command: str, hardball: Hardball) -> None:
-    code, out, err = hardball(command, "--help")
+    code, out, err = hardball(*command.split(), "--help")
     assert (code, err) == (0, "")
     assert out.startswith(f"usage: hardball {command} ")
     for ugly in ("<class", "Literal[", "type:", "null", "typing"):
@@ -72,6 +75,7 @@ def test_version(hardball: Hardball) -> None:
         ("train", "--eps", 0.3),
         ("train", "--eps", 0.4, "--curriculum", "iterative", "--preset", "mnist-paper"),
         ("train", "--eps", 0.1, "--model-args", "{width: 3}", "--lr", 1e-5, "--augment", "true"),
+        ("limit", "--eps", "[8, 16]", "--per", 255, "--split", "both", "--data-root", "d"),
         ("evaluate", "r", "--eps", "[0.1, 0.2]", "--attacks", "[fgsm, pgd-20]", "--n", 7),
     ],
 )
@@ -118,10 +122,68 @@ def test_train_extend_and_evaluate(hardball: Hardball) -> None:
     assert (code, err) == (0, "")
 
 
+STRIPES = """
+import torch
+from hardball import Dataset
+
+def load(root, train):
+    labels = torch.arange(200 if train else 60) % 2
+    images = torch.rand(len(labels), 1, 8, 8, generator=torch.Generator().manual_seed(int(train)))
+    images[:, :, :, :4] += labels[:, None, None, None]
+    return Dataset(name="stripes", images=images / 2, labels=labels, classes=2)
+"""
+
+
+def as_folder(root: Path) -> None:
+    """The same images as files, by class."""
+    for train in (True, False):
+        data = load_dataset("stripes:load", split="train" if train else "test")
+        for number, (image, label) in enumerate(zip(data.images, data.labels, strict=True)):
+            place = root / ("train" if train else "test") / f"class{label}"
+            place.mkdir(parents=True, exist_ok=True)
+            pixels = (image[0] * 255).to(torch.uint8).numpy()
+            Image.fromarray(pixels).save(place / f"{number}.png")
+
+
+def test_images_in_a_folder_are_trained_on_evaluated_and_verified(hardball: Hardball) -> None:
+    """What an evaluation calls the data is a name that `verify` can load."""
+    Path("stripes.py").write_text(STRIPES)
+    as_folder(Path("shapes"))
+    data = ("--data", "folder", "--data-root", "shapes", "--model", "digits_cnn")
+    short = ("--eps", 0.05, "--epochs", 1, "--steps", 2, "--batch-size", 32, "--validation", 40)
+    assert hardball("train", *data, *short, "--out", "r")[0] == 0
+    assert hardball("evaluate", "r", "--attacks", "fgsm")[0] == 0
+    assert json.loads(Path("r/evaluation.json").read_text())["data"] == "folder"
+    code, out, err = hardball("verify", "r")
+    assert (code, err) == (0, "")
+    assert "60 images of folder" in out
+
+
+def test_data_of_a_users_own_function_is_trained_on(hardball: Hardball) -> None:
+    Path("stripes.py").write_text(STRIPES)
+    data = ("--data", "stripes:load", "--model", "digits_cnn")
+    short = ("--eps", 0.05, "--epochs", 1, "--steps", 2, "--batch-size", 32, "--validation", 40)
+    code, out, err = hardball("train", *data, *short, "--out", "r")
+    assert (code, err) == (0, "")
+    assert "finished: r" in out
+    assert yaml.safe_load(Path("r/config.yaml").read_text())["data"]["name"] == "stripes:load"
+
+
 # --- mistakes
 
 BAD: dict[str, tuple[tuple[object, ...], str]] = {
-    "command": (("trian",), "unknown command 'trian'; there are: "),
+    "command": (("trian",), "unknown command 'trian'; did you mean 'train'? there are: "),
+    "part": (
+        ("theory", "gausian"),
+        "unknown command 'gausian'; did you mean 'gaussian'? there are: bernoulli, gaussian",
+    ),
+    "theory": (("theory", "gaussian", "--sigma", -1), "--sigma -1.0; give a positive"),
+    "limit": (("limit", "--data", "digit"), "unknown data set 'digit'; did you mean 'digits'?"),
+    "limit out": (
+        ("limit", "--first", 50, "--eps", "[0.1]", "--out", "w.bin"),
+        "w.bin is no JSON",
+    ),
+    "data of one's own": ((*RUN, "--data", "no:load"), "data set 'no:load': No module named 'no'"),
     "no eps": (("train",), "missing --eps"),
     "eps without value": (("train", "--eps"), "--eps: expected one argument"),
     "eps as text": ((*RUN, "--eps", "big"), "eps=big; allowed is a finite number"),
@@ -136,11 +198,17 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         ("train", "--eps", 0.1, "--step-size", 0.5),
         "eps=0.1 with step_size=0.5 leaves no step",
     ),
-    "data": ((*RUN, "--data", "mnis"), "unknown data set 'mnis'; there are: cifar10, digits"),
-    "no folder": ((*RUN, "--data", "folder", "--data-root", "no"), "no folder no/train"),
+    "data": (
+        (*RUN, "--data", "mnis"),
+        "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, digits",
+    ),
+    "no folder": (
+        (*RUN, "--data", "folder", "--data-root", "no"),
+        "no folder no/train; --data folder needs a --data-root with train/CLASS/ and test/CLASS/",
+    ),
     "model": ((*RUN, "--model", "cnn"), "unknown model 'cnn'; there are: digits_cnn"),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
-    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change model_args"),
+    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change --model-args"),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
     "curriculum": ((*RUN, "--curriculum", "slow"), "curriculum=slow; allowed is constant, iter"),
     "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
@@ -153,7 +221,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "accelerator": ((*RUN, "--accelerator", "abacus"), "accelerator=abacus"),
     "precision": ((*RUN, "--precision", 16), "unknown precision '16'; there are: 32-true"),
     "switch": ((*RUN, "--augment", "maybe"), "augment=maybe; allowed is true or false"),
-    "validation": ((*RUN, "--validation", 5000), "validation=5000 of 1437 training images"),
+    "validation": ((*RUN, "--validation", 5000), "--validation 5000 of 1437 training images"),
     "norm": ((*RUN, "--norm", "l1"), "unknown norm to train with 'l1'; there are: l0, l2, linf"),
     "config missing": ((*RUN, "--config", "no.yaml"), "cannot read --config no.yaml: No such"),
     "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),

@@ -1,6 +1,7 @@
 """Data sets, the validation split, augmentation, and the refusal of what is no data."""
 
 import re
+import sys
 import urllib.error
 
 import numpy as np
@@ -12,6 +13,7 @@ from PIL import Image
 
 from hardball import Dataset, UserError, load_dataset
 from hardball.data import DATASETS, augment, split_validation
+from hardball.errors import Untrusted
 
 DOWNLOADED = [name for name in DATASETS if not name.startswith(("digits", "folder"))]
 
@@ -50,7 +52,7 @@ def test_validation_split_follows_the_seed():
 
 @pytest.mark.parametrize("count", [0, -1, 10, 11])
 def test_a_validation_part_that_leaves_nothing_is_refused(count):
-    with pytest.raises(UserError, match=rf"validation={count} of 10 .*allowed is 1 … 9"):
+    with pytest.raises(UserError, match=rf"`validation={count}` of 10 .*allowed is 1 … 9"):
         split_validation(numbered(10), count, 0)
 
 
@@ -178,7 +180,7 @@ SPOILED = {
     "no test part": (
         lambda f: (f / "test").rename(f / "tset"),
         "test",
-        r"no folder .*test;.*--data-root with train/CLASS/ and test/CLASS/",
+        r"no folder .*test;.*`data_root` with train/CLASS/ and test/CLASS/",
     ),
     "text as image": (
         lambda f: (f / "train" / "ant" / "0.png").write_text("<html>"),
@@ -202,11 +204,88 @@ def test_folders_that_are_no_data_are_refused(folder, spoil, split, message):
         load_dataset("folder", folder, split)
 
 
+# ---------------------------------------------------------------- names
+
+
+def test_a_data_set_prints_as_one_line(digits):
+    assert (
+        repr(digits) == str(digits) == "Dataset(name='digits', n=360, shape=[1, 8, 8], classes=10)"
+    )
+
+
+def test_the_name_of_data_loads_it_again(folder):
+    data = load_dataset("folder", folder)
+    assert data.name == "folder"
+    assert load_dataset(data.name, folder).sha256 == data.sha256
+
+
+THEIRS = """
+import torch
+from hardball import Dataset
+
+asked = []
+
+def load(root, train):
+    asked.append((root, train))
+    images = torch.full((2 if train else 3, 1, 2, 2), 0.5)
+    return Dataset(name="inside", images=images, labels=torch.arange(len(images)), classes=3)
+
+def pair(root, train):
+    return torch.zeros(2, 1, 2, 2), torch.zeros(2)
+
+def nullary():
+    asked.append("nullary")
+
+number = 7
+"""
+
+
+@pytest.fixture
+def theirs(tmp_path, monkeypatch):
+    """A user's own module, importable as `their_data`."""
+    (tmp_path / "their_data.py").write_text(THEIRS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "path", [p for p in sys.path if p])
+    yield tmp_path
+    sys.modules.pop("their_data", None)
+
+
+def test_a_users_own_function_loads_from_the_current_directory(theirs):
+    train, test = (load_dataset("their_data:load", theirs, split) for split in ("train", "test"))
+    assert (len(train), len(test), train.classes) == (2, 3, 3)
+    assert train.name == test.name == "their_data:load", "the name that load_dataset takes"
+    assert sys.modules["their_data"].asked == [(theirs, True), (theirs, False)]
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("pair", r"returned a tuple; allowed is a hardball.Dataset: return Dataset\(name="),
+        ("nullary", r"no function of two arguments; write def load\(root: Path, train: bool\)"),
+        ("number", r"no function of two arguments"),
+        ("lead", r"their_data has no 'lead'; check the spelling"),
+    ],
+)
+@pytest.mark.usefixtures("theirs")
+def test_a_function_that_loads_no_data_is_refused(name, message):
+    with pytest.raises(UserError, match=message):
+        load_dataset(f"their_data:{name}")
+    assert sys.modules["their_data"].asked == []
+
+
+@pytest.mark.usefixtures("theirs")
+def test_data_that_a_file_names_is_refused_before_it_is_imported():
+    with pytest.raises(Untrusted, match=r"'their_data:load'.*nothing was imported"):
+        load_dataset("their_data:load", trust=False)
+    assert "their_data" not in sys.modules
+    assert len(load_dataset("digits", trust=False)) == 1437
+
+
 # ---------------------------------------------------------------- refusals
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)
-def test_missing_data_without_a_network_names_the_flag(name, tmp_path, monkeypatch):
+def test_missing_data_without_a_network_names_the_argument(name, tmp_path, monkeypatch):
     def unreachable(*_, **__):
         raise urllib.error.URLError("no network")
 
@@ -215,7 +294,7 @@ def test_missing_data_without_a_network_names_the_flag(name, tmp_path, monkeypat
     empty.mkdir()
     for root in (empty, absent):
         with pytest.raises(
-            UserError, match=f"{name} is not in {re.escape(str(root))}.*--data-root"
+            UserError, match=f"{name} is not in {re.escape(str(root))}.*`data_root`"
         ) as refusal:
             load_dataset(name, root)
         assert "\n" not in str(refusal.value)
@@ -224,10 +303,10 @@ def test_missing_data_without_a_network_names_the_flag(name, tmp_path, monkeypat
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)
-def test_a_data_root_that_cannot_hold_data_names_the_flag(name, tmp_path):
+def test_a_data_root_that_cannot_hold_data_names_the_argument(name, tmp_path):
     file = tmp_path / "file"
     file.touch()
-    with pytest.raises(UserError, match=f"{name} is not in .*--data-root"):
+    with pytest.raises(UserError, match=f"{name} is not in .*`data_root`"):
         load_dataset(name, file)
 
 
@@ -236,13 +315,14 @@ def test_truncated_mnist_is_refused(mnist_root, tmp_path):
     raw.mkdir(parents=True)
     for file in (mnist_root / "MNIST" / "raw").glob("*ubyte"):
         (raw / file.name).write_bytes(file.read_bytes()[:5000])
-    with pytest.raises(UserError, match=r"mnist.*--data-root"):
+    with pytest.raises(UserError, match=r"mnist.*`data_root`"):
         load_dataset("mnist", tmp_path)
 
 
 @pytest.mark.parametrize(
     ("name", "split", "message"),
     [
+        ("mnits", "train", "unknown data set 'mnits'; did you mean 'mnist'? there are: "),
         ("imagenet", "train", f"'imagenet'; there are: {', '.join(sorted(DATASETS))}"),
         ("digits", "validation", "unknown split 'validation'; there are: test, train"),
     ],

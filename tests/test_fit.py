@@ -371,7 +371,7 @@ REFUSED = {
     "no logits": (Flat(64, 1), {}, r"the model returned shape \[2\] for 2 images"),
     "no parameters": (nn.Flatten(), {}, "nothing to train"),
     "a tuple": (Pair(64, 10), {}, "the model returned tuple"),
-    "validation": (None, {"settings": Settings(validation=1437)}, "validation=1437 of 1437"),
+    "validation": (None, {"settings": Settings(validation=1437)}, "`validation=1437` of 1437"),
     "eps": (None, {"curriculum": Constant(1.2)}, r"eps=1\.2 for linf"),
     "accelerator": (None, {"settings": Settings(accelerator="abacus")}, "accelerator=abacus"),
     "strategy": (None, {"settings": Settings(strategy="hope")}, "strategy=hope"),

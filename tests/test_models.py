@@ -9,6 +9,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from hardball import Normalize, UserError, build
+from hardball.errors import Untrusted
 from hardball.models import MODELS
 
 SHAPES = {"mnist_cnn": (1, 28, 28), "digits_cnn": (1, 8, 8)}
@@ -95,11 +96,38 @@ class Net(nn.Module):
     def forward(self, images):
         return self.body(images)
 
-def function(width):
+def function(width) -> Net:
     return Net(width)
 
-def text():
+def quoted(width) -> "nn.Module":
+    return Net(width)
+
+def text() -> nn.Module:
     return "a network"
+
+called = []
+
+def secret(**args):
+    called.append(args)
+    return Net()
+
+def words(width) -> str:
+    called.append(width)
+
+def unresolved(width) -> "Nowhere":
+    called.append(width)
+
+def either(width) -> "Net | None":
+    called.append(width)
+
+class Plain:
+    def __init__(self):
+        called.append("Plain")
+
+class Maker:
+    def __call__(self, width) -> nn.Module:
+        called.append(width)
+maker = Maker()
 
 class Pair(Net):
     def forward(self, images):
@@ -131,7 +159,7 @@ def theirs(tmp_path, monkeypatch):
         del sys.modules[name]
 
 
-@pytest.mark.parametrize("name", ["Net", "function"])
+@pytest.mark.parametrize("name", ["Net", "function", "quoted"])
 @pytest.mark.usefixtures("theirs")
 def test_a_users_own_class_or_function_is_built_from_the_current_directory(name):
     model = build(f"theirs.nets:{name}", (1, 4, 4), 3, {"width": 7})
@@ -142,26 +170,26 @@ def test_a_users_own_class_or_function_is_built_from_the_current_directory(name)
 @pytest.mark.parametrize(
     ("name", "args", "message"),
     [
-        ("vgg", {}, r"unknown model 'vgg'; there are: .*mnist_cnn.*your.module:Class"),
+        ("vgg", {}, r"unknown model 'vgg'; there are: .*mnist_cnn.*your.module:Model"),
         ("nowhere.nets:Net", {}, r"'nowhere.nets:Net'.*nowhere.*importable"),
         ("theirs.nets:Nett", {}, r"theirs.nets has no 'Nett'; check the spelling"),
         ("theirs.nets:", {}, r"theirs.nets has no ''; check the spelling"),
         (":Net", {}, r"':Net'.*importable module"),
         ("..nets:Net", {}, r"'..nets:Net'.*importable module"),
-        ("theirs.nets:number", {}, r"is a int; name a class or a function"),
+        ("theirs.nets:number", {}, r"is a int; name a class derived from torch.nn.Module"),
         ("theirs.nets:text", {}, r"made a str; allowed is a torch.nn.Module"),
-        ("theirs.nets:Net", {"depth": 3}, r"\{'depth': 3\}.*model_args"),
-        ("theirs.nets:function", {}, r"width.*model_args"),
-        ("theirs.nets:Net", {"classes": 5}, r"5 outputs for 3 classes.*model_args"),
+        ("theirs.nets:Net", {"depth": 3}, r"\{'depth': 3\}.*`model_args`"),
+        ("theirs.nets:function", {}, r"width.*`model_args`"),
+        ("theirs.nets:Net", {"classes": 5}, r"5 outputs for 3 classes.*`model_args`"),
         ("theirs.nets:Pair", {}, r"returned tuple; allowed is a tensor of logits"),
         ("theirs.nets:Maps", {}, r"shape \[2, 1, 4, 4\].*\[B, classes\]"),
         ("theirs.nets:InPlace", {}, r"the model changes its images in place.*x = x - mean"),
-        ("digits_cnn", {"widht": 3}, r"widht.*model_args"),
+        ("digits_cnn", {"widht": 3}, r"widht.*`model_args`"),
         ("mnist_cnn", {}, r"\[1, 4, 4\] are too small.*digits_cnn"),
-        ("resnet18", {}, r"3 channels for images of 1.*model_args mean and std"),
+        ("resnet18", {}, r"3 channels for images of 1.*pass both in `model_args`"),
         ("resnet18", {"mean": [0.5], "std": [0.0]}, r"std=\[0.0\].*std > 0"),
         ("resnet18", {"mean": [0.5], "std": [0.1, 0.2]}, r"std=\[0.1, 0.2\].*per channel"),
-        ("resnet18", {"depth": 34}, r"depth.*model_args"),
+        ("resnet18", {"depth": 34}, r"depth.*`model_args`"),
     ],
 )
 @pytest.mark.usefixtures("theirs")
@@ -170,9 +198,55 @@ def test_refusals_name_the_value_and_the_cure(name, args, message):
         build(name, (1, 4, 4), 3, args)
 
 
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("secret", r"annotate its return type \(-> nn.Module\), or name a class"),
+        ("words", r"annotate its return type"),
+        ("unresolved", r"annotate its return type"),
+        ("either", r"annotate its return type"),
+        ("maker", r"annotate its return type"),
+        ("Plain", r"a class that does not derive from torch.nn.Module"),
+    ],
+)
+@pytest.mark.usefixtures("theirs")
+def test_what_makes_no_module_is_refused_without_being_called(name, message):
+    with pytest.raises(UserError, match=message):
+        build(f"theirs.nets:{name}", (1, 4, 4), 3)
+    assert sys.modules["theirs.nets"].called == []
+
+
+def test_a_command_of_the_system_is_no_model(tmp_path):
+    planted = tmp_path / "planted"
+    with pytest.raises(UserError, match="annotate its return type"):
+        build("os:system", (1, 4, 4), 3, {"command": f"touch {planted}"})
+    assert not planted.exists()
+
+
+@pytest.mark.usefixtures("theirs")
+def test_what_a_file_names_is_refused_before_it_is_imported():
+    with pytest.raises(Untrusted, match=r"'theirs.nets:Net'.*nothing was imported"):
+        build("theirs.nets:Net", (1, 4, 4), 3, trust=False)
+    assert "theirs" not in sys.modules
+    assert isinstance(build("digits_cnn", (1, 4, 4), 3, {"width": 2}, trust=False), nn.Module)
+
+
+def test_an_annotated_function_of_another_library_is_taken():
+    model = build("torchvision.models:resnet18", (3, 32, 32), 7, {"num_classes": 7})
+    assert model.fc.out_features == 7
+
+
+@pytest.mark.parametrize("name", ["digits_cnn", "theirs.nets:Net"])
+@pytest.mark.usefixtures("theirs")
+def test_an_argument_may_have_any_name(name):
+    """Also one that `build` itself uses."""
+    with pytest.raises(UserError, match=r"'name'.*change `model_args`"):
+        build(name, (1, 4, 4), 3, {"name": 1})
+
+
 @pytest.mark.usefixtures("theirs")
 def test_a_model_for_other_images_is_refused_before_training():
-    with pytest.raises(UserError, match=re.escape("on images [1, 5, 5]") + ".*fix model_args"):
+    with pytest.raises(UserError, match=re.escape("on images [1, 5, 5]") + ".*fix `model_args`"):
         build("theirs.nets:Net", (1, 5, 5), 3)
 
 

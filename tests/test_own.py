@@ -124,3 +124,30 @@ def test_code_that_is_not_there_is_no_refutation(place):
         (place / "gone.py").rename(place / "ownnet.py")
     assert (code, out, err.count("\n")) == (2, "", 1)
     assert "No module named 'ownnet'" in err
+
+
+LOADER = """
+import hardball
+
+
+def load(root, train):
+    data = hardball.load_dataset("digits", split="train" if train else "test")
+    return data.rows(slice(0, 400 if train else 40))
+"""
+
+
+def test_own_data(place):
+    """A function that loads the data is code as a network is: it must be named, or trusted."""
+    (place / "owndata.py").write_text(LOADER)
+    data, trust = ("--data", "owndata:load"), ("--trust-model-code", "true")
+    train = ("train", *data, *OWN, "--eps", 0.02, *TRAIN, "--out", "d")
+    assert succeeds(run(train, place))
+    evaluate = ("evaluate", "d", "--attacks", "fgsm")
+    code, out, err = run((*evaluate, *OWN), place)
+    assert (code, out) == (2, "")
+    assert "the data set 'owndata:load' is code outside hardball" in err
+    for flags in ((*data, *OWN), trust):
+        assert succeeds(run((*evaluate, *flags), place))
+        assert record(place / "d" / "evaluation.json")["data"] == "owndata:load"
+        assert run(("verify", "d", *OWN), place)[0] == 2
+        assert succeeds(run(("verify", "d", *flags), place))

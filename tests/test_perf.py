@@ -128,8 +128,26 @@ def test_other_convolutions_are_left_alone(layer):
 
 
 def test_what_is_no_module_is_left_alone():
-    with fast(lambda images: images):
-        pass
+    class Plain:
+        """A callable that holds a layer, as wrappers of other libraries do."""
+
+        def __init__(self):
+            self.layer = nn.Conv2d(1, 4, 3)
+
+        def __call__(self, images):
+            return self.layer(images)
+
+    model = Plain()
+    before = dict(vars(model))
+    images = torch.rand(2, 1, 6, 6)
+    expected = model(images)
+    with fast(model):
+        assert vars(model) == before
+        assert type(model.layer) is nn.Conv2d
+        assert torch.equal(model(images), expected)
+    assert vars(model) == before
+    with fast(torch.neg):  # a function, which nothing can be set on
+        assert torch.equal(torch.neg(images), -images)
 
 
 class Viewing(nn.Module):

@@ -1,55 +1,10 @@
-"""hardball: training and honestly measuring classifiers under large adversarial perturbations."""
+"""hardball: training and honestly measuring classifiers under large adversarial perturbations.
 
-from hardball._version import __version__
-from hardball.attacks import (
-    PGD,
-    ARTAttack,
-    AttackResult,
-    AutoAttackPart,
-    BruteForce,
-    Distortion,
-    Targeted,
-    Transfer,
-    fgsm,
-    minimum_distortion,
-)
-from hardball.data import Dataset, load_dataset
-from hardball.errors import UserError
-from hardball.evaluation import Evaluation, evaluate, protocols
-from hardball.models import Normalize, build
-from hardball.runs import Run, load_run
-from hardball.threats import L0, L2, LInf, ThreatModel, Unbounded
-from hardball.training import Constant, Iterative, Settings, fit
+The public names are listed in `__init__.pyi`. Each is imported when it is first used.
+"""
 
-__all__ = [
-    "L0",
-    "L2",
-    "PGD",
-    "ARTAttack",
-    "AttackResult",
-    "AutoAttackPart",
-    "BruteForce",
-    "Constant",
-    "Dataset",
-    "Distortion",
-    "Evaluation",
-    "Iterative",
-    "LInf",
-    "Normalize",
-    "Run",
-    "Settings",
-    "Targeted",
-    "ThreatModel",
-    "Transfer",
-    "Unbounded",
-    "UserError",
-    "__version__",
-    "build",
-    "evaluate",
-    "fgsm",
-    "fit",
-    "load_dataset",
-    "load_run",
-    "minimum_distortion",
-    "protocols",
-]
+import lazy_loader
+
+from hardball._version import __version__ as __version__
+
+__getattr__, __dir__, __all__ = lazy_loader.attach_stub(__name__, __file__)

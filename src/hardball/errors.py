@@ -40,6 +40,10 @@ class Damaged(StorageError):
     """A file is not what it should be: truncated, changed, or of another kind."""
 
 
+class WrongArchitecture(UserError):
+    """Weights of one network cannot be loaded into another."""
+
+
 class Untrusted(UserError):
     """A file names code of somebody's own, and nobody has said that it may run."""
 

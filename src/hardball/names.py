@@ -102,7 +102,7 @@ def _imported(kind: str, name: str) -> Any:
         ) from error
 
 
-def made(kind: str, name: str, maker: Any, *positional: Any, **arguments: Any) -> Any:
+def made(kind: str, name: str, maker: Any, /, *positional: Any, **arguments: Any) -> Any:
     """`maker` called with a user's arguments.
 
     Raises:

@@ -2,23 +2,38 @@
 
 import json
 import math
+import shlex
 import sys
 
 import numpy as np
 import pytest
 
-from hardball.cli.limit import limit
-from hardball.cli.theory import TOPICS
+from hardball.cli import limit as limit_command
+from hardball.cli import theory as theory_commands
+from hardball.cli.flags import config_of
+from hardball.cli.main import main
+from hardball.commands.limit import LimitConfig
 from hardball.data import load_dataset
 from hardball.errors import UserError
 from hardball.report import theory_figures
 from hardball.theory import bernoulli, forced_error
 
 
+def limit(**flags):
+    """The command, called as a function."""
+    return limit_command.limit(LimitConfig(**flags))
+
+
+def theory(topic, **flags):
+    """A part of the command, called as a function."""
+    function = getattr(theory_commands, topic)
+    return function(config_of(function)(**flags))
+
+
 def test_limit_adds_entries_that_agree_with_the_library(tmp_path):
     out = tmp_path / "limits.json"
-    assert limit(eps=[0.1, 0.3], part="test", out=out) == 0
-    assert limit(norm="l0", eps=[10], part="both", first=200, out=out, note="alone") == 0
+    assert limit(eps=[0.1, 0.3], split="test", out=out) == 0
+    assert limit(norm="l0", eps=[10], split="both", first=200, out=out, note="alone") == 0
     found = json.loads(out.read_text())
     assert sorted(found) == ["digits/both/l0", "digits/test/linf"]
     test = load_dataset("digits", split="test")
@@ -42,13 +57,13 @@ def test_limit_chooses_radii_around_the_first_conflict(tmp_path):
 
 
 def test_limit_per_255_reads_radii_as_fractions(tmp_path):
-    limit(eps=[51], per=255, part="test", out=tmp_path / "o.json")
+    limit(eps=[51], per=255, split="test", out=tmp_path / "o.json")
     (point,) = json.loads((tmp_path / "o.json").read_text())["digits/test/linf"]["curve"]
     assert point["eps"] == 51 / 255
 
 
 def test_limit_draws_the_curve_and_the_pairs(tmp_path):
-    limit(eps=[0.1, 0.3, 0.5], part="test", figures=tmp_path)
+    limit(eps=[0.1, 0.3, 0.5], split="test", figures=tmp_path)
     for name in ("digits-test-linf-curve.png", "digits-test-linf-pairs.png"):
         assert (tmp_path / name).read_bytes().startswith(b"\x89PNG")
     assert (
@@ -76,7 +91,7 @@ def test_limit_leaves_a_file_that_is_no_json_alone(tmp_path):
     out = tmp_path / "notes.txt"
     out.write_text("mine")
     with pytest.raises(UserError, match=r"notes\.txt"):
-        limit(eps=[0.1], part="test", out=out)
+        limit(eps=[0.1], split="test", out=out)
     assert out.read_text() == "mine"
 
 
@@ -93,7 +108,7 @@ def test_limit_leaves_a_file_that_is_no_json_alone(tmp_path):
 )
 def test_theory_topics_write_their_numbers_and_pictures(tmp_path, topic, flags, expected):
     out, figure = tmp_path / "numbers.json", tmp_path / "picture.png"
-    assert TOPICS[topic](**flags, out=out, figure=figure) == 0
+    assert theory(topic, **flags, out=out, figure=figure) == 0
     found = json.loads(out.read_text())
     for key, value in expected.items():
         assert np.array(found[key]) == pytest.approx(np.array(value))
@@ -116,7 +131,7 @@ def test_theory_topics_write_their_numbers_and_pictures(tmp_path, topic, flags, 
 )
 def test_theory_refuses_bad_input_in_one_line(topic, flags, word):
     with pytest.raises(UserError, match=word) as caught:
-        TOPICS[topic](**flags)
+        theory(topic, **flags)
     assert "\n" not in str(caught.value)
 
 
@@ -124,3 +139,31 @@ def test_the_line_of_the_approach_figure_is_the_optimum(tmp_path):
     figure = theory_figures.approach([10, 100], {"network": np.array([[0.3], [0.2]])}, 0.15)
     (line,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
     assert set(line.get_ydata()) == {0.15}
+
+
+def test_the_command_stored_with_a_limit_gives_the_same_numbers(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    asked = {"split": "test", "norm": "l2", "eps": [100.0], "per": 100.0, "first": 60}
+    limit(**asked, name="some digits", out=tmp_path / "o.json")
+    (first,) = json.loads((tmp_path / "o.json").read_text()).values()
+    words = shlex.split(first["command"])
+    assert words[:2] == ["hardball", "limit"]
+    with pytest.raises(SystemExit) as ended:
+        main([*words[1:], "--out", "again.json"])
+    assert ended.value.code == 0
+    (again,) = json.loads((tmp_path / "again.json").read_text()).values()
+    for key in ("data", "split", "norm", "images", "closest_pair", "curve", "command"):
+        assert again[key] == first[key]
+
+
+def test_a_surface_too_large_to_draw_is_refused(tmp_path, capsys):
+    words = ["theory", "bernoulli", "--k", "1001", "--figure", str(tmp_path / "f.png")]
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 2
+    assert "--k 1001 is too large for --figure; give at most 1000" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_column_is_no_mistake():
+    assert theory("limits", k=[5], t=[]) == 0

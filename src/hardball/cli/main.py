@@ -1,76 +1,125 @@
-"""The table of commands, and what every one of them has in common."""
+"""The table of commands, and what all of them have in common.
 
+A command's module is imported when the command is called: help and misspelt names need none of them,
+and answer at once.
+"""
+
+import importlib
 import sys
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
 from hardball._version import __version__
-from hardball.cli.demo import demo
-from hardball.cli.evaluate import evaluate
-from hardball.cli.limit import limit
-from hardball.cli.parsing import Parser, with_underscores
-from hardball.cli.theory import TOPICS
-from hardball.cli.train import extend, train
-from hardball.cli.verify import verify
 from hardball.errors import UserError, as_flags, unknown
-from hardball.training.distributed import is_follower
-
-Command = Callable[[Sequence[str]], int]
 
 
-def from_signature(function: Callable[..., int], group: str = "", arguments: str = "") -> Command:
-    """A command whose flags are the typed arguments of a function.
+@dataclass(frozen=True, kw_only=True)
+class Command:
+    """A command that is not imported yet."""
 
-    Args:
-        group: the command that this one is a part of.
-        arguments: its positional arguments, as usage shows them.
-    """
+    place: str
+    """Its function, as "module:name"."""
+    about: str
+    """The first paragraph of the function's docstring, on one line."""
+    arguments: str = ""
+    """Its positional arguments, as usage shows them."""
+    parses: bool = False
+    """The function takes the words of the command line; otherwise its flags are its typed arguments
+    (see `cli.flags`)."""
 
-    def command(argv: Sequence[str]) -> int:
-        parser = Parser(
-            f"{group} {function.__name__}".strip(), arguments, description=_about(function)
-        )
-        parser.add_argument(
-            "--config", action="config", help="YAML file with any of these settings"
-        )
-        parser.add_function_arguments(function, as_positional=True)
-        values = parser.parse_args(list(argv)).as_dict()
-        values.pop("config", None)
-        return function(**values)
+    def load(self) -> Any:
+        """The function."""
+        module, _, name = self.place.partition(":")
+        return getattr(importlib.import_module(module), name)
 
-    command.__doc__ = _about(function)
-    return command
+    def run(self, words: Sequence[str], program: str) -> int:
+        """Parse the words after the command, call the function, return its exit code."""
+        from hardball.cli.flags import from_signature
+        from hardball.cli.parsing import with_underscores
+
+        function = self.load()
+        if not self.parses:
+            name = program.removeprefix("hardball ")
+            function = from_signature(function, name, self.arguments)
+        code: int = function(with_underscores(words))
+        return code
 
 
-def grouped(name: str, about: str, parts: Mapping[str, Callable[..., int]]) -> Command:
+@dataclass(frozen=True, kw_only=True)
+class Group:
     """A command of several parts: hardball NAME PART."""
-    table = {word: from_signature(part, name) for word, part in parts.items()}
 
-    def command(argv: Sequence[str]) -> int:
-        return _dispatch(argv, table, f"hardball {name}")
+    what: str
+    """What the parts are, without naming them."""
+    parts: Mapping[str, Command]
 
-    command.__doc__ = f"{about}: {', '.join(table)}."
-    return command
+    @property
+    def about(self) -> str:
+        return f"{self.what}: {', '.join(self.parts)}."
+
+    def run(self, words: Sequence[str], program: str) -> int:
+        return _dispatch(words, self.parts, program)
 
 
-def _about(function: Callable[..., int]) -> str:
-    """The first paragraph of a docstring, on one line."""
-    return " ".join((function.__doc__ or "").strip().split("\n\n")[0].split())
+THEORY = {
+    "gaussian": Command(
+        place="hardball.cli.theory:gaussian",
+        about="Optimal robust error of two Gaussian classes, and of the Bayes rule under the same attack.",
+    ),
+    "bernoulli": Command(
+        place="hardball.cli.theory:bernoulli",
+        about="Bayes and optimal ℓ0 error of two Bernoulli classes; the defaults give the paper's "
+        "Figure 12.",
+    ),
+    "limits": Command(
+        place="hardball.cli.theory:limits",
+        about="The largest number of flips at which two Bernoulli classes can be told apart, by k and t.",
+    ),
+    "hardness": Command(
+        place="hardball.cli.theory:hardness",
+        about="A random graph as points to classify: the optimum is a largest (distance-3) "
+        "independent set.",
+    ),
+}
 
-
-COMMANDS: dict[str, Command] = {
-    "demo": from_signature(demo),
-    "train": train,
-    "extend": extend,
-    "evaluate": evaluate,
-    "verify": from_signature(verify, arguments="RUN"),
-    "limit": from_signature(limit),
-    "theory": grouped(
-        "theory",
-        "The theory's closed forms and constructions, as tables and plots",
-        TOPICS,
+COMMANDS: dict[str, Command | Group] = {
+    "demo": Command(
+        place="hardball.cli.demo:demo",
+        about="Direct training at a large ε fails, the curriculum succeeds: on embedded data, in "
+        "minutes.",
+    ),
+    "train": Command(
+        place="hardball.cli.train:train",
+        about="Train from random weights: adversarial training, or along a curriculum.",
+        parses=True,
+    ),
+    "extend": Command(
+        place="hardball.cli.train:extend",
+        about="Extended adversarial training: go on from the weights of a smaller ε, at a larger one.",
+        parses=True,
+    ),
+    "evaluate": Command(
+        place="hardball.cli.evaluate:evaluate",
+        about="Measure clean and robust accuracy of a run; prints the table and writes "
+        "evaluation.json.",
+        parses=True,
+    ),
+    "verify": Command(
+        place="hardball.cli.verify:verify",
+        about="Re-check every witness of an evaluation against weights and data, trusting nothing "
+        "else.",
+        arguments="RUN",
+    ),
+    "limit": Command(
+        place="hardball.cli.limit:limit",
+        about="The largest ε a data set allows, and the robust error it forces on any classifier "
+        "beyond.",
+    ),
+    "theory": Group(
+        what="The theory's closed forms and constructions, as tables and plots", parts=THEORY
     ),
 }
 
@@ -81,26 +130,33 @@ def main(argv: Sequence[str] | None = None) -> None:
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
-            code = _dispatch(words, COMMANDS)
+            code = _dispatch(words, COMMANDS, "hardball")
     except UserError as error:
         # of several processes the first one speaks, and says how it ended
-        if is_follower():
+        if _is_follower():
             sys.exit(0)
         print(f"hardball: error: {as_flags(str(error))}", file=sys.stderr)
         sys.exit(2)
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)
         sys.exit(130)
-    sys.exit(0 if is_follower() else code)
+    sys.exit(0 if _is_follower() else code)
+
+
+def _is_follower() -> bool:
+    """See `training.distributed.is_follower`; a program that has not imported it is alone."""
+    distributed = sys.modules.get("hardball.training.distributed")
+    return distributed is not None and distributed.is_follower()
 
 
 def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as the person at the terminal should see it."""
-    if not is_follower():
-        print(f"hardball: warning: {' '.join(str(message).split())}", file=sys.stderr)
+    if not _is_follower():
+        line = as_flags(" ".join(str(message).split()))
+        print(f"hardball: warning: {line}", file=sys.stderr)
 
 
-def _dispatch(words: Sequence[str], table: Mapping[str, Command], program: str = "hardball") -> int:
+def _dispatch(words: Sequence[str], table: Mapping[str, Command | Group], program: str) -> int:
     if not words or words[0] in ("-h", "--help"):
         print(usage(table, program))
         return 0
@@ -109,15 +165,14 @@ def _dispatch(words: Sequence[str], table: Mapping[str, Command], program: str =
         return 0
     if words[0] not in table:
         raise unknown("command", words[0], table)
-    return table[words[0]](with_underscores(words[1:]))
+    return table[words[0]].run(words[1:], f"{program} {words[0]}")
 
 
-def usage(table: Mapping[str, Command], program: str) -> str:
+def usage(table: Mapping[str, Command | Group], program: str) -> str:
     """The list of commands."""
     lines = [f"usage: {program} COMMAND ...", ""]
     for name, command in table.items():
-        about = (command.__doc__ or "").strip().splitlines()[0]
-        lines.append(fill(f"  {name:<10} {about}", 80, subsequent_indent=" " * 13))
+        lines.append(fill(f"  {name:<10} {command.about}", 80, subsequent_indent=" " * 13))
     lines += [
         "",
         f"{program} COMMAND --help lists its flags;",

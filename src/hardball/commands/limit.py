@@ -1,62 +1,102 @@
 """The largest ε that a data set allows: what `hardball limit` does."""
 
 import json
+import shlex
 import time
-from dataclasses import asdict
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from matplotlib.figure import Figure
 
 from hardball import environment
 from hardball.data import load_dataset
-from hardball.errors import UserError
+from hardball.errors import Damaged
 from hardball.report import theory_figures
 from hardball.storage import read_bytes, write_atomically
 from hardball.theory import ClosestPair, ForcedError, closest_pair, conflicts, forced_errors
 
-Part = Literal["train", "test", "both"]
-Norm = Literal["linf", "l2", "l0"]
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
-_PARTS = {"train": ["train"], "test": ["test"], "both": ["train", "test"]}
+_SPLITS = {"train": ["train"], "test": ["test"], "both": ["train", "test"]}
 _DRAWN = 8
 _LISTED = 100_000
 
 
-def largest_eps(
-    *,
-    data: str,
-    data_root: Path,
-    part: Part,
-    norm: Norm,
-    eps: list[float] | None,
-    per: float,
-    first: int | None,
-    seconds: float,
-    out: Path | None,
-    figures: Path | None,
-    name: str | None,
-    note: str | None,
-) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class LimitConfig:
+    """Which data, norm and radii, and where the results go."""
+
+    data: str = "digits"
+    """A data set: digits, mnist, fashion-mnist, cifar10, folder, or package.module:load."""
+    data_root: Path = Path("data")
+    """Where its files are."""
+    split: Literal["train", "test", "both"] = "train"
+    """train, test, or both together."""
+    norm: Literal["linf", "l2", "l0"] = "linf"
+    """linf, l2 or l0 (which counts features)."""
+    eps: list[float] | None = None
+    """Radii, e.g. '[0.3, 0.4]'; by default some around the largest that forces no error."""
+    per: float = 1.0
+    """Radii are divided by this: 255 with the radii 8 and 16 means 8/255 and 16/255."""
+    first: int | None = None
+    """Use only that many images of each split, from the first."""
+    seconds: float = 60.0
+    """Time for the integer programs of one ε; bounds are given where it runs out."""
+    out: Path | None = None
+    """JSON file; the result is added under NAME/SPLIT/NORM, other entries are kept."""
+    figures: Path | None = None
+    """Folder for pictures of the curve and of conflicting pairs."""
+    name: str | None = None
+    """What to call the data in results, if not by its own name."""
+    note: str | None = None
+    """A remark stored with the result, e.g. what else the machine was doing."""
+
+    @property
+    def called(self) -> str:
+        """The data's name in results."""
+        return self.name or self.data
+
+    def command(self) -> str:
+        """What remakes the result, apart from where the data is."""
+        always, elsewhere = ("data", "split", "norm"), ("data_root", "out", "figures", "note")
+        asked = {
+            field.name: getattr(self, field.name)
+            for field in fields(self)
+            if field.name not in elsewhere
+        }
+        words = [
+            f"--{name} {_word(value)}"
+            for name, value in asked.items()
+            if name in always or value != getattr(LimitConfig, name)
+        ]
+        return " ".join(["hardball limit", *words])
+
+
+def _word(value: Any) -> str:
+    whole = isinstance(value, float) and value.is_integer()
+    return shlex.quote(str(int(value) if whole else value))
+
+
+def largest_eps(config: LimitConfig) -> dict[str, Any]:
     """Closest pair of different class and forced error by ε, written to `out` and drawn in `figures`
-    where these are given. The arguments are those of the command.
+    where these are given.
 
     Raises:
         UserError: no such data, radii the norm does not have, an `out` that is no JSON.
     """
-    called = name or data
-    images, labels = _load(data, data_root, part, first)
+    images, labels = _load(config)
     began = time.perf_counter()
-    closest = closest_pair(images, labels, norm)
+    closest = closest_pair(images, labels, config.norm)
     searched = time.perf_counter() - began
-    radii = [e / per for e in eps] if eps is not None else _around(closest)
-    curve = forced_errors(images, labels, norm, eps=radii, seconds=seconds)
+    radii = _around(closest) if config.eps is None else [e / config.per for e in config.eps]
+    curve = forced_errors(images, labels, config.norm, eps=radii, seconds=config.seconds)
     pair = [int(labels[closest.first]), int(labels[closest.second])]
     found: dict[str, Any] = {
-        "data": called,
-        "part": part,
-        "norm": norm,
+        "data": config.called,
+        "split": config.split,
+        "norm": config.norm,
         "images": len(labels),
         "classes": len(np.unique(labels)),
         "closest_pair": asdict(closest) | {"labels": pair},
@@ -65,26 +105,20 @@ def largest_eps(
             "closest_pair": round(searched, 2),
             "curve": round(time.perf_counter() - began - searched, 2),
         },
-        "command": _command(
-            data=data,
-            part=part,
-            norm=norm,
-            eps=eps,
-            per=None if per == 1 else f"{per:g}",
-            first=first,
-            seconds=None if seconds == 60 else f"{seconds:g}",
-            name=name,
-        ),
+        "command": config.command(),
         "machine": environment.facts(),
-        "note": note,
+        "note": config.note,
     }
-    if out is not None:
-        _add(out, "/".join((called, part, norm)), found)
-    if figures is not None:
-        stem = f"{called}-{part}-{norm}"
-        theory_figures.save(theory_figures.forced_error_curve(found), figures / f"{stem}-curve.png")
-        worst = _worst_pairs(images, labels, closest, curve)
-        theory_figures.save(worst, figures / f"{stem}-pairs.png")
+    if config.out is not None:
+        _add(config.out, "/".join((config.called, config.split, config.norm)), found)
+    if config.figures is not None:
+        stem = f"{config.called}-{config.split}-{config.norm}"
+        drawn = {
+            "curve": theory_figures.forced_error_curve(found),
+            "pairs": _worst_pairs(images, labels, closest, curve),
+        }
+        for name, figure in drawn.items():
+            theory_figures.save(figure, config.figures / f"{stem}-{name}.png")
     return found
 
 
@@ -98,11 +132,11 @@ def _point(forced: ForcedError) -> dict[str, Any]:
     }
 
 
-def _load(data: str, root: Path, part: str, first: int | None) -> tuple[Any, Any]:
-    parts = [load_dataset(data, root, split) for split in _PARTS[part]]
+def _load(config: LimitConfig) -> tuple[Any, Any]:
+    parts = [load_dataset(config.data, config.data_root, name) for name in _SPLITS[config.split]]
     return (
-        np.concatenate([p.images[:first].numpy() for p in parts]),
-        np.concatenate([p.labels[:first].numpy() for p in parts]),
+        np.concatenate([p.images[: config.first].numpy() for p in parts]),
+        np.concatenate([p.labels[: config.first].numpy() for p in parts]),
     )
 
 
@@ -116,7 +150,7 @@ def _around(closest: ClosestPair) -> list[float]:
 
 def _worst_pairs(
     images: Any, labels: Any, closest: ClosestPair, curve: list[ForcedError]
-) -> Figure:
+) -> "Figure":
     """The closest conflicts at the first ε that has some, or else the closest pair."""
     pairs, lengths = np.array([[closest.first, closest.second]]), np.array([closest.distance])
     some = next((f.eps for f in curve if 0 < f.conflicts <= _LISTED), None)
@@ -127,23 +161,13 @@ def _worst_pairs(
     return theory_figures.conflicting_pairs(images[chosen], answers, lengths[:_DRAWN])
 
 
-def _command(**settings: Any) -> str:
-    """What remakes the result, apart from where the data is."""
-    words = [
-        f"--{name} '{value}'" if isinstance(value, list) else f"--{name} {value}"
-        for name, value in settings.items()
-        if value is not None
-    ]
-    return " ".join(["hardball limit", *words])
-
-
 def _add(path: Path, key: str, found: dict[str, Any]) -> None:
     entries: dict[str, Any] = {}
     if path.exists():
         try:
             entries = json.loads(read_bytes(path, "results"))
         except ValueError as error:
-            raise UserError(f"{path} is no JSON ({error}); give --out another file") from error
+            raise Damaged(f"{path} is no JSON ({error}); name another file in `out`") from error
     entries[key] = found
     text = json.dumps(dict(sorted(entries.items())), indent=1, ensure_ascii=False)
     write_atomically(path, (text + "\n").encode())

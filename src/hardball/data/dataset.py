@@ -14,7 +14,7 @@ from hardball.fingerprint import tensors_sha256
 from hardball.validation import validate_images, validate_labels
 
 
-@dataclass(frozen=True, kw_only=True, eq=False)
+@dataclass(frozen=True, kw_only=True, eq=False, repr=False)
 class Dataset:
     """Images and labels, checked.
 
@@ -23,6 +23,7 @@ class Dataset:
     """
 
     name: str
+    """What `load_dataset` calls it; any name for data that was made in Python."""
     images: Tensor
     labels: Tensor
     classes: int
@@ -30,6 +31,12 @@ class Dataset:
     def __post_init__(self) -> None:
         validate_images(self.images, f"images of {self.name}")
         validate_labels(self.labels, len(self.images), self.classes)
+
+    def __repr__(self) -> str:
+        return (
+            f"Dataset(name={self.name!r}, n={len(self)}, shape={list(self.shape)}, "
+            f"classes={self.classes})"
+        )
 
     def __len__(self) -> int:
         return len(self.images)
@@ -57,7 +64,7 @@ def split_validation(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dat
     """(training part, validation part of `count` examples), chosen by `seed`, disjoint, in order."""
     if not 0 < count < len(data):
         raise UserError(
-            f"validation={count} of {len(data)} training images; allowed is 1 … {len(data) - 1}"
+            f"`validation={count}` of {len(data)} training images; allowed is 1 … {len(data) - 1}"
         )
     order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
     order = order.to(data.images.device)

@@ -12,7 +12,6 @@ from hardball.data.dataset import Dataset
 def digits(root: Path, train: bool) -> Dataset:
     """scikit-learn's 1,797 digits of 8×8 pixels in 17 grey levels: the last 360 are the test part
     (other writers than the rest's), as its documentation's examples split them."""
-
     from sklearn.datasets import load_digits
 
     found = load_digits()

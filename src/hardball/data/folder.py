@@ -18,7 +18,7 @@ def folder(root: Path, train: bool) -> Dataset:
     for needed in (root / "train", part):
         if not needed.is_dir():
             raise UserError(
-                f"no folder {needed}; --data folder needs --data-root with train/CLASS/ and test/CLASS/"
+                f"no folder {needed}; `data=folder` needs a `data_root` with train/CLASS/ and test/CLASS/"
             )
     names = sorted(p.name for p in (root / "train").iterdir() if p.is_dir())
     stray = sorted({p.name for p in part.iterdir() if p.is_dir()} - set(names))
@@ -41,7 +41,7 @@ def folder(root: Path, train: bool) -> Dataset:
         )
     images = np.stack(_same_size([(path, _pixels(path)) for path, _ in files]))
     return Dataset(
-        name=f"folder {root.name}",
+        name="folder",
         images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous().float() / 255,
         labels=torch.tensor([label for _, label in files]),
         classes=len(names),

@@ -22,7 +22,7 @@ def torchvision(name: str, kind: str) -> Callable[[Path, bool], Dataset]:
         except (RuntimeError, OSError, ValueError) as error:
             reason = str(error).partition("\n")[0].strip(" :.") or type(error).__name__
             raise UserError(
-                f"{name} is not in {root} and could not be downloaded ({reason}); point --data-root at "
+                f"{name} is not in {root} and could not be downloaded ({reason}); point `data_root` at "
                 "the folder that holds it in torchvision's layout"
             ) from error
         images = torch.as_tensor(found.data)

@@ -1,71 +1,88 @@
 """A model by name: one of `MODELS`, or the user's own "package.module:Class"."""
 
-import importlib
-import sys
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, get_type_hints
 
 import torch
 from torch import nn
 
-from hardball.errors import UserError, unknown
+from hardball import names
+from hardball.errors import UserError
 from hardball.isolation import evaluating
 from hardball.models.networks import MODELS
 from hardball.validation import logits_of_copy
 
 
 def build(
-    name: str, shape: Sequence[int], classes: int, args: dict[str, Any] | None = None
+    name: str,
+    shape: Sequence[int],
+    classes: int,
+    args: dict[str, Any] | None = None,
+    *,
+    trust: bool = True,
 ) -> nn.Module:
     """A freshly initialised model.
 
     Args:
-        name: a key of `MODELS`, or "package.module:Class" of an importable class or function (the
-            current directory counts), which is called with `args` alone.
+        name: a key of `MODELS`, or "package.module:Class" of an importable class derived from
+            nn.Module (the current directory counts), which is called with `args` alone. A function
+            whose return type is annotated as such a class will do as well.
         shape: [C, H, W] of the images.
         classes: K.
         args: keyword arguments of the model.
+        trust: False where a file names the model, and not the user: then code outside hardball is
+            refused before it is imported.
 
     Raises:
-        UserError: nothing of that name, arguments it does not take, or logits that are no [B, K].
+        UserError: nothing of that name, something that makes no nn.Module, arguments it does not
+            take, or logits that are no [B, K].
+        Untrusted: code outside hardball, without `trust`.
     """
-    args = args or {}
-    if ":" in name:
-        made = _call(name, _imported(name), args)
-    elif name in MODELS:
-        made = _call(name, lambda **kw: MODELS[name](shape, classes, **kw), args)
+    found: Any = names.find("model", name, MODELS, trusted=trust)
+    if names.is_own(name):
+        _refuse_what_makes_no_module(name, found)
+        made = _call(name, found, args or {})
     else:
-        raise unknown("model", name, [*MODELS, "your.module:Class"])
+        made = _call(name, found, args or {}, shape, classes)
     if not isinstance(made, nn.Module):
         raise UserError(f"{name} made a {type(made).__name__}; allowed is a torch.nn.Module")
     _try_out(name, made, shape, classes)
     return made
 
 
-def _imported(name: str) -> Callable[..., object]:
-    module, _, attribute = name.partition(":")
-    if "" not in sys.path:
-        sys.path.insert(0, "")
-    try:
-        found = getattr(importlib.import_module(module), attribute)
-    except (ImportError, ValueError, TypeError) as error:  # the last two: no or a relative name
+def _refuse_what_makes_no_module(name: str, found: object) -> None:
+    """Asked before anything is called: what a name stands for might do anything (os:system)."""
+    kind = found if isinstance(found, type) else _return_type(found)
+    if isinstance(kind, type) and issubclass(kind, nn.Module):
+        return
+    if isinstance(found, type):
         raise UserError(
-            f"model {name!r}: {error}; name an importable module, e.g. mynet:Net"
-        ) from error
-    except AttributeError as error:
+            f"model {name!r} is a class that does not derive from torch.nn.Module; derive it, or name "
+            "another class"
+        )
+    if callable(found):
         raise UserError(
-            f"model {name!r}: {module} has no {attribute!r}; check the spelling"
-        ) from error
-    if not callable(found):
-        raise UserError(f"model {name!r} is a {type(found).__name__}; name a class or a function")
-    return found  # type: ignore[no-any-return]
+            f"model {name!r} is a function that may return anything; annotate its return type "
+            "(-> nn.Module), or name a class derived from torch.nn.Module"
+        )
+    raise UserError(
+        f"model {name!r} is a {type(found).__name__}; name a class derived from torch.nn.Module"
+    )
 
 
-def _call(name: str, maker: Callable[..., object], args: dict[str, Any]) -> object:
+def _return_type(function: object) -> object:
+    """The annotated return type of a function; None if it cannot be known."""
     try:
-        return maker(**args)
+        return get_type_hints(function).get("return")
+    except (TypeError, NameError, AttributeError):  # no function, or names that do not resolve
+        return None
+
+
+def _call(name: str, maker: Any, args: dict[str, Any], *positional: object) -> object:
+    try:
+        return maker(*positional, **args)
     except TypeError as error:
-        raise UserError(f"model {name} with {args}: {error}; change model_args") from error
+        raise UserError(f"model {name} with {args}: {error}; change `model_args`") from error
 
 
 def _try_out(name: str, model: nn.Module, shape: Sequence[int], classes: int) -> None:
@@ -78,10 +95,10 @@ def _try_out(name: str, model: nn.Module, shape: Sequence[int], classes: int) ->
     except (RuntimeError, ValueError, IndexError) as error:
         reason = str(error).splitlines()[0]
         raise UserError(
-            f"model {name} on images {list(shape)}: {reason}; fix model_args"
+            f"model {name} on images {list(shape)}: {reason}; fix `model_args`"
         ) from error
     if found != classes:
         raise UserError(
             f"model {name} has {found} outputs for {classes} classes; set its number of classes in "
-            "model_args"
+            "`model_args`"
         )

@@ -23,7 +23,7 @@ class Normalize(nn.Module):
         super().__init__()
         if len(mean) != len(std) or min(std) <= 0:
             raise UserError(
-                f"mean={mean}, std={std}; allowed are one mean and one std > 0 per channel"
+                f"`mean={mean}`, `std={std}`; allowed are one mean and one std > 0 per channel"
             )
         self.register_buffer("mean", torch.tensor(mean).reshape(1, -1, 1, 1))
         self.register_buffer("std", torch.tensor(std).reshape(1, -1, 1, 1))
@@ -35,7 +35,7 @@ class Normalize(nn.Module):
 class ConvNet(nn.Module):
     """Convolutions, each followed by max-pool 2 and ReLU, then one hidden layer and the logits.
 
-    Pooling stands before ReLU: the two commute, and ReLU then has a quarter of the work.
+    Pooling comes before ReLU: the two commute, and ReLU then has a quarter of the work.
     """
 
     def __init__(
@@ -109,7 +109,7 @@ def cifar_resnet(
         raise unknown("ResNet depth", depth, makers)
     if len(mean) != shape[0]:
         raise UserError(
-            f"mean and std of {len(mean)} channels for images of {shape[0]}; pass model_args mean and std"
+            f"mean and std of {len(mean)} channels for images of {shape[0]}; pass both in `model_args`"
         )
     net = makers[depth](weights=None, num_classes=classes)
     net.conv1 = nn.Conv2d(shape[0], 64, 3, padding=1, bias=False)

@@ -2,11 +2,10 @@
 
 from collections.abc import Mapping, Sequence
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Result = Mapping[str, Any]
 """One trained network: "name", "history" (rows of metrics), "evaluation" (as in evaluation.json)."""
@@ -14,8 +13,12 @@ Result = Mapping[str, Any]
 COLOURS = ("#8c8c8c", "#c1440e", "#1f6f8b", "#7a5195", "#3a7d44")
 
 
-def training_and_accuracy(results: Sequence[Result], *, chance: float, asked: float) -> Figure:
+def training_and_accuracy(results: Sequence[Result], *, chance: float, asked: float) -> "Figure":
     """Left: training loss by epoch, with the constant predictor's; right: accuracy by ε."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import PercentFormatter
+
     figure = Figure(figsize=(9.5, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     loss, accuracy = figure.subplots(1, 2)
@@ -58,7 +61,7 @@ def training_and_accuracy(results: Sequence[Result], *, chance: float, asked: fl
     return figure
 
 
-def as_png(figure: Figure, *, dpi: int = 130) -> bytes:
+def as_png(figure: "Figure", *, dpi: int = 130) -> bytes:
     """The figure as a PNG file's content."""
     buffer = BytesIO()
     figure.savefig(buffer, format="png", dpi=dpi)

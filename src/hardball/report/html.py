@@ -4,8 +4,6 @@ from base64 import b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
-
 
 @dataclass(frozen=True, kw_only=True)
 class Section:
@@ -26,6 +24,8 @@ class Section:
 
 def page(title: str, summary: str, sections: Sequence[Section]) -> str:
     """The HTML of a report; all text is escaped."""
+    from jinja2 import Environment, PackageLoader, StrictUndefined
+
     environment = Environment(
         loader=PackageLoader("hardball.report"),
         autoescape=True,

@@ -49,10 +49,10 @@ def findings_table(rows: Sequence[tuple[str, str, bool]], title: str = "") -> Ta
 
 
 def limit_table(found: dict[str, Any]) -> Table:
-    """Conflicts and forced error by ε, from a result of `recipes.limit.largest_eps`."""
+    """Conflicts and forced error by ε, from a result of `commands.limit.largest_eps`."""
     closest = found["closest_pair"]
     table = Table(
-        title=f"{found['data']} {found['part']}, {found['images']} images, {found['norm']}: images "
+        title=f"{found['data']} {found['split']}, {found['images']} images, {found['norm']}: images "
         f"{closest['first']} and {closest['second']} of classes {closest['labels'][0]} and "
         f"{closest['labels'][1]} are closest, {closest['distance']:.4g} apart; any ε below "
         f"{closest['distance'] / 2:.4g} forces no error",

@@ -5,35 +5,39 @@ Figures are built on the Agg canvas directly, without pyplot and its global stat
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from matplotlib.backends.backend_agg import FigureCanvasAgg
-from matplotlib.figure import Figure
 from numpy.typing import NDArray
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 Array = NDArray[Any]
 
 _UNITS = {"linf": "ε (ℓ∞)", "l2": "ε (ℓ2)", "l0": "ε (ℓ0, features)"}
 
 
-def save(figure: Figure, path: Path) -> None:
+def save(figure: "Figure", path: Path) -> None:
     """Write a figure; the suffix chooses the format."""
     path.parent.mkdir(parents=True, exist_ok=True)
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def _figure(width: float, height: float) -> Figure:
+def _figure(width: float, height: float) -> "Figure":
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
     figure = Figure(figsize=(width, height), layout="constrained")
     FigureCanvasAgg(figure)
     return figure
 
 
-def forced_error_curve(found: Mapping[str, Any]) -> Figure:
+def forced_error_curve(found: Mapping[str, Any]) -> "Figure":
     """The least forced error over ε, as bounds where it is not solved.
 
     Args:
-        found: `data`, `part`, `norm`, `closest_pair.distance`, and a `curve` of `eps` and `error`.
+        found: `data`, `split`, `norm`, `closest_pair.distance`, and a `curve` of `eps` and `error`.
     """
     figure = _figure(5, 3.2)
     axes = figure.add_subplot()
@@ -47,14 +51,14 @@ def forced_error_curve(found: Mapping[str, Any]) -> Figure:
     axes.set(
         xlabel=_UNITS[found["norm"]],
         ylabel="robust error, at least",
-        title=f"{found['data']}, {found['part']}",
+        title=f"{found['data']}, {found['split']}",
     )
     axes.set_ylim(bottom=0)
     axes.legend(fontsize=8)
     return figure
 
 
-def conflicting_pairs(images: Array, labels: Sequence[tuple[int, int]], lengths: Array) -> Figure:
+def conflicting_pairs(images: Array, labels: Sequence[tuple[int, int]], lengths: Array) -> "Figure":
     """Images that conflict, one pair per column.
 
     Args:
@@ -74,7 +78,7 @@ def conflicting_pairs(images: Array, labels: Sequence[tuple[int, int]], lengths:
     return figure
 
 
-def l0_surface(surface: Array, k: int, t: float) -> Figure:
+def l0_surface(surface: Array, k: int, t: float) -> "Figure":
     """The paper's Figure 12: error(s) for ε = 0 … k by s = −1 … k. [k+1, k+2]"""
     figure = _figure(5, 3.6)
     axes = figure.add_subplot()
@@ -90,7 +94,7 @@ def l0_surface(surface: Array, k: int, t: float) -> Figure:
     return figure
 
 
-def largest_l0_eps(table: Mapping[float, Mapping[int, int]]) -> Figure:
+def largest_l0_eps(table: Mapping[float, Mapping[int, int]]) -> "Figure":
     """t → k → the largest number of flips at which the error is below one half."""
     figure = _figure(5, 3.2)
     axes = figure.add_subplot()
@@ -101,7 +105,7 @@ def largest_l0_eps(table: Mapping[float, Mapping[int, int]]) -> Figure:
     return figure
 
 
-def gaussian_errors(eps: Sequence[float], errors: Mapping[str, Sequence[float]]) -> Figure:
+def gaussian_errors(eps: Sequence[float], errors: Mapping[str, Sequence[float]]) -> "Figure":
     """Robust errors over ε, one line per name."""
     figure = _figure(5, 3.2)
     axes = figure.add_subplot()
@@ -113,7 +117,7 @@ def gaussian_errors(eps: Sequence[float], errors: Mapping[str, Sequence[float]])
     return figure
 
 
-def hardness_instance(places: Array, edges: Array, right: Sequence[int], title: str) -> Figure:
+def hardness_instance(places: Array, edges: Array, right: Sequence[int], title: str) -> "Figure":
     """A graph whose highlighted vertices an optimal classifier of its points gets right.
 
     Args:
@@ -139,7 +143,7 @@ def hardness_instance(places: Array, edges: Array, right: Sequence[int], title: 
     return figure
 
 
-def approach(sizes: Sequence[int], errors: Mapping[str, Array], optimum: float) -> Figure:
+def approach(sizes: Sequence[int], errors: Mapping[str, Array], optimum: float) -> "Figure":
     """Robust test error of trained networks over training examples, and the line none can cross.
 
     Args:

@@ -41,28 +41,32 @@ def as_labels(value: object, count: int, name: str = "labels") -> NDArray[np.int
 
 def positive_int(value: int, name: str, least: int = 1) -> int:
     if isinstance(value, bool) or value != int(value) or value < least:
-        raise UserError(f"{name}={value}; give a whole number of at least {least}")
+        raise UserError(f"`{name}={value}`; give a whole number of at least {least}")
     return int(value)
 
 
 def radius(eps: float, name: str = "eps") -> float:
     """A finite radius of at least 0."""
     if not np.isfinite(eps) or eps < 0:
-        raise UserError(f"{name}={eps}; give a finite radius of at least 0")
+        raise UserError(f"`{name}={eps}`; give a finite radius of at least 0")
     return float(eps)
 
 
 def flips(eps: float, name: str = "eps") -> int:
     """An ℓ0 radius: a whole number of changed features."""
     if radius(eps, name) != int(eps):
-        raise UserError(f"{name}={eps}; an l0 radius counts changed features: give a whole number")
+        raise UserError(
+            f"`{name}={eps}`; an l0 radius counts changed features: give a whole number"
+        )
     return int(eps)
 
 
 def advantage(t: float) -> float:
     """The Bernoulli model's t, from (0, ½]."""
     if not 0 < t <= 0.5:
-        raise UserError(f"t={t}; give a number above 0 and at most 0.5 (features agree with ½ + t)")
+        raise UserError(
+            f"`t={t}`; give a number above 0 and at most 0.5 (features agree with ½ + t)"
+        )
     return float(t)
 
 

@@ -25,7 +25,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import gammaln, xlogy
 
 from hardball.errors import UserError
 from hardball.theory.arguments import Array, advantage, as_array, exact, flips, positive_int, radius
@@ -51,7 +50,7 @@ class Bernoulli:
         for name in ("positive", "negative"):
             theta = as_array(getattr(self, name), name)
             if theta.ndim != 1 or not np.isin(theta, (-1, 1)).all():
-                raise UserError(f"{name} must be a vector of −1 and 1; got {theta!r:.60}")
+                raise UserError(f"`{name}` must be a vector of −1 and 1; got {theta!r:.60}")
             object.__setattr__(self, name, theta.astype(np.int64))
         if self.positive.shape != self.negative.shape:
             raise UserError(
@@ -59,7 +58,7 @@ class Bernoulli:
                 "give two vectors of one length"
             )
         if self.k < 1:
-            raise UserError("k=0: the two theta are equal; let at least one feature differ")
+            raise UserError("`k=0`: the two theta are equal; let at least one feature differ")
 
     @property
     def effective(self) -> NDArray[np.bool_]:
@@ -100,6 +99,8 @@ class Bernoulli:
 
 def log_distribution(k: int, p: float) -> Floats:
     """log P(Bin(k, p) ≤ m) for m = 0 … k. [k+1]"""
+    from scipy.special import gammaln, xlogy
+
     m = np.arange(k + 1)
     choose = gammaln(k + 1) - gammaln(m + 1) - gammaln(k - m + 1)
     return np.minimum(np.logaddexp.accumulate(choose + xlogy(m, p) + xlogy(k - m, 1 - p)), 0.0)

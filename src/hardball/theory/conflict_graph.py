@@ -7,7 +7,6 @@ from numpy.typing import NDArray
 
 from hardball.theory.arguments import Array
 from hardball.theory.distances import Norm, Points, pairs_within
-from hardball.theory.kernel import match_greedily
 from hardball.theory.vertex_cover import Indices
 
 Part = tuple[Array, Array, Array]
@@ -88,5 +87,7 @@ class Pile:
             self._parts = [self._cut(part, k - 1) for part in self._parts]
 
     def _match(self, k: int, part: Part) -> None:
+        from hardball.theory.kernel import match_greedily
+
         i, j, _ = self._cut(part, k)
         self._greedy[k].append(match_greedily(i, j, self._free[k]))

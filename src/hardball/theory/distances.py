@@ -16,8 +16,8 @@ from fractions import Fraction
 import numpy as np
 
 from hardball.errors import UserError, unknown
-from hardball.theory import kernel
 from hardball.theory.arguments import Array, as_array, as_labels, exact, flips, radius
+from hardball.theory.layout import L0, L2, LINF, blocked
 
 _STRIP_BYTES = 1 << 28
 
@@ -43,21 +43,21 @@ class Norm:
 
 NORMS: dict[str, Norm] = {
     "linf": Norm(
-        code=kernel.LINF,
+        code=LINF,
         whole=lambda reach, scale: math.floor(reach * scale),
         real=lambda reach, slack, width: reach + slack,
         length=lambda accumulated, scale: accumulated / scale,
         check=radius,
     ),
     "l2": Norm(
-        code=kernel.L2,
+        code=L2,
         whole=lambda reach, scale: math.floor((reach * scale) ** 2 * _ROOT_SLACK),
         real=lambda reach, slack, width: (reach + slack * math.sqrt(width)) ** 2,
         length=lambda accumulated, scale: math.sqrt(accumulated) / scale,
         check=radius,
     ),
     "l0": Norm(
-        code=kernel.L0,
+        code=L0,
         whole=lambda reach, scale: math.floor(reach),
         real=lambda reach, slack, width: math.floor(reach),
         length=lambda accumulated, scale: float(accumulated),
@@ -105,11 +105,11 @@ class Points:
 
     def diameter(self, norm: Norm) -> float | int:
         """An accumulated value no pair exceeds: that of the corners of the bounding box."""
+        from hardball.theory.kernel import scan
+
         low, high = self.values.min(axis=0), self.values.max(axis=0)
-        corners = kernel.blocked(np.stack([low, high]))
-        _, _, lengths = kernel.scan(
-            corners, np.array([1, 2]), range(1), norm.code, self.beyond, room=1
-        )
+        corners = blocked(np.stack([low, high]))
+        _, _, lengths = scan(corners, np.array([1, 2]), range(1), norm.code, self.beyond, room=1)
         return lengths[0, 0].item()  # type: ignore[no-any-return]
 
 
@@ -161,10 +161,12 @@ def nearest_pair(points: Points, norm: Norm) -> tuple[int, int, float | int]:
 
     Of equally close pairs the first in the sorted order.
     """
-    features = kernel.blocked(points.values)
+    from hardball.theory.kernel import scan
+
+    features = blocked(points.values)
     best: tuple[int, int, float | int] = (-1, -1, points.beyond)
     for rows in _strips(len(points.values)):
-        found, columns, lengths = kernel.scan(
+        found, columns, lengths = scan(
             features, points.first, rows, norm.code, best[2], room=1, shrink=True
         )
         lengths = np.where(found > 0, lengths[:, 0], best[2])
@@ -181,17 +183,15 @@ def pairs_within(
 
     Yields (i, j, accumulated), sorted indices with i < j, in lexicographic order.
     """
-    features = kernel.blocked(points.values)
+    from hardball.theory.kernel import scan
+
+    features = blocked(points.values)
     room = 64
     for rows in _strips(len(points.values)):
-        found, columns, lengths = kernel.scan(
-            features, points.first, rows, norm.code, cap, room=room
-        )
+        found, columns, lengths = scan(features, points.first, rows, norm.code, cap, room=room)
         if found.max() > room:
             room = int(found.max())
-            found, columns, lengths = kernel.scan(
-                features, points.first, rows, norm.code, cap, room=room
-            )
+            found, columns, lengths = scan(features, points.first, rows, norm.code, cap, room=room)
         kept = np.arange(room) < found[:, None]
         i = np.repeat(np.arange(rows.start, rows.stop, dtype=np.int32), found)
         yield i, columns[kept], lengths[kept]

@@ -137,7 +137,7 @@ def conflicts(
         total += len(part[0])
         if total > room:
             raise UserError(
-                f"eps={eps} gives more than most={most} conflicts; raise most, or ask "
+                f"`eps={eps}` gives more than `most={most}` conflicts; raise `most`, or ask "
                 "forced_error, which needs no list"
             )
     i, j, accumulated = (np.concatenate(column) for column in zip(*parts, strict=True))
@@ -184,7 +184,7 @@ def forced_errors(
     """
     row = norm_named(norm)
     if len(eps) == 0:
-        raise UserError("eps=[]; give at least one radius")
+        raise UserError("`eps=[]`; give at least one radius")
     ascending = sorted({row.check(e) for e in eps})
     points = _pixel_points(images, labels)
     pile = Pile(points, row, ascending, positive_int(most, "most"))

@@ -21,7 +21,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.spatial.distance import cdist
 
 from hardball.errors import UserError, unknown
 from hardball.theory.arguments import as_array, as_labels, flips, radius
@@ -116,6 +115,8 @@ def distances(points: Floats, p: float) -> Floats:
     check_p(p)
     if p == 0:
         return np.asarray((points[:, None] != points).sum(axis=2), dtype=np.float64)
+    from scipy.spatial.distance import cdist
+
     if math.isinf(p):
         return np.asarray(cdist(points, points, "chebyshev"))
     return np.asarray(cdist(points, points, "minkowski", p=p))
@@ -177,4 +178,4 @@ def brute_force(distribution: FiniteDistribution, *, eps: float, p: float) -> fl
 
 def check_p(p: float) -> None:
     if not (p == 0 or p >= 1):
-        raise UserError(f"p={p}; give 0, a number of at least 1, or inf")
+        raise UserError(f"`p={p}`; give 0, a number of at least 1, or inf")

@@ -20,7 +20,6 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.special import log_ndtr, ndtr
 
 from hardball.errors import UserError, unknown
 from hardball.theory.arguments import as_array, positive_int, radius
@@ -89,7 +88,7 @@ class Gaussian:
         if np.array_equal(self.positive, self.negative):
             raise UserError("the two means are equal; move one, or there is nothing to classify")
         if not (self.sigma > 0 and np.isfinite(self.sigma)):
-            raise UserError(f"sigma={self.sigma}; give a positive standard deviation")
+            raise UserError(f"`sigma={self.sigma}`; give a positive standard deviation")
 
     @property
     def half_gap(self) -> Floats:
@@ -123,10 +122,14 @@ class Gaussian:
 
     def robust_error(self, eps: float, norm: str = "l2") -> float:
         """The least robust error of any classifier, at most ½."""
+        from scipy.special import ndtr
+
         return float(ndtr(-self._distance(eps, norm)))
 
     def log_robust_error(self, eps: float, norm: str = "l2") -> float:
         """Its natural logarithm, finite where the error itself is too small for a float."""
+        from scipy.special import log_ndtr
+
         return float(log_ndtr(-self._distance(eps, norm)))
 
     def _distance(self, eps: float, norm: str) -> float:
@@ -149,6 +152,8 @@ def rule_error(rule: LinearRule, model: Gaussian, eps: float, norm: str = "l2") 
     margins = np.array(
         [rule.weight @ model.positive + rule.offset, -(rule.weight @ model.negative + rule.offset)]
     )
+    from scipy.special import ndtr
+
     return float(ndtr((reach - margins) / (model.sigma * length)).mean())
 
 

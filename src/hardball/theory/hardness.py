@@ -16,8 +16,8 @@ k vertices, d features.
 
 import itertools
 import math
+from typing import TYPE_CHECKING
 
-import networkx as nx
 import numpy as np
 from numpy.typing import NDArray
 
@@ -25,6 +25,9 @@ from hardball.errors import UserError, unknown
 from hardball.theory.arguments import radius
 from hardball.theory.finite import DOMAINS, FiniteDistribution, Floats, check_p
 from hardball.theory.vertex_cover import Indices, integer_cover
+
+if TYPE_CHECKING:
+    import networkx as nx
 
 
 def graph_distribution(
@@ -57,10 +60,10 @@ def graph_distribution(
     labels = np.arange(k)
     if p == 0:
         if eps != l0_radius(k, domain):
-            raise UserError(f"eps={eps}; with p=0 and {k} vertices give {l0_radius(k, domain)}")
+            raise UserError(f"`eps={eps}`; with `p=0` and {k} vertices give {l0_radius(k, domain)}")
         return FiniteDistribution(_l0_points(adjacent, domain), labels)
     if radius(eps) == 0:
-        raise UserError("eps=0; give a positive radius")
+        raise UserError("`eps=0`; give a positive radius")
     reach = eps if domain == "support" else 2 * eps
     size = reach if math.isinf(p) else reach / (2 * k - 4) ** (1 / p)
     points = np.zeros((k, k * (k - 1) // 2))
@@ -99,11 +102,13 @@ def distance_3_independent_set(graph: "nx.Graph[object]", *, seconds: float = 60
     edges = np.argwhere(np.triu(close, k=1)).astype(np.int64)
     cover, _ = integer_cover(edges, np.ones(len(adjacent)), seconds=seconds)
     if cover is None:
-        raise UserError(f"seconds={seconds} is too short for this graph; allow more")
+        raise UserError(f"`seconds={seconds}` is too short for this graph; allow more")
     return np.setdiff1d(np.arange(len(adjacent)), cover)
 
 
 def _adjacency(graph: "nx.Graph[object]") -> NDArray[np.bool_]:
+    import networkx as nx
+
     loops = nx.number_of_selfloops(graph)
     if loops:
         raise UserError(f"the graph has {loops} loops; remove them (nx.selfloop_edges)")

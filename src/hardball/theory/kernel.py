@@ -16,9 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from hardball.theory.arguments import Array
-
-BLOCK = 64
-LINF, L2, L0 = 0, 1, 2
+from hardball.theory.layout import L2, LINF
 
 # How a block is computed for each stored type: (type of one difference, type of a block's sum).
 # A block sum of 64 squared byte differences needs 23 bits.
@@ -112,18 +110,6 @@ def _scan(
                 if shrink:
                     limit = length
         found[row] = hits
-
-
-def blocked(points: Array) -> Array:
-    """[N, F] → [K, N, C], the most variable features first so that pairs are given up early."""
-    count, width = points.shape
-    order = np.argsort(-points.var(axis=0, dtype=np.float64), kind="stable")
-    blocks = max(1, -(-width // BLOCK))
-    layout = np.zeros((blocks, count, BLOCK), dtype=points.dtype)
-    for k in range(blocks):
-        chosen = order[k * BLOCK : (k + 1) * BLOCK]
-        layout[k, :, : chosen.size] = points[:, chosen]
-    return layout
 
 
 def scan(

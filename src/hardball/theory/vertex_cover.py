@@ -17,16 +17,13 @@ V vertices, E edges.
 import math
 import time
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.optimize import Bounds, LinearConstraint, milp
-from scipy.sparse import coo_matrix, csr_matrix
-from scipy.sparse.csgraph import (
-    breadth_first_order,
-    connected_components,
-    maximum_bipartite_matching,
-)
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_matrix
 
 Indices = NDArray[np.int64]
 
@@ -107,7 +104,9 @@ def least_cover(vertices: int, edges: Indices, *, seconds: float = 60.0) -> Cove
     return Cover(np.flatnonzero(inside), max(lower, math.ceil(weight.sum())), matching, weight)
 
 
-def _sparse(rows: Indices, columns: Indices, shape: tuple[int, int]) -> csr_matrix:
+def _sparse(rows: Indices, columns: Indices, shape: tuple[int, int]) -> "csr_matrix":
+    from scipy.sparse import coo_matrix, csr_matrix
+
     ones = np.ones(len(rows), dtype=np.int8)
     return csr_matrix(coo_matrix((ones, (rows, columns)), shape=shape))
 
@@ -123,6 +122,8 @@ def _two_colour(vertices: int, edges: Indices) -> tuple[NDArray[np.bool_], NDArr
 
     A connected graph is bipartite if and only if its double cover falls into two parts.
     """
+    from scipy.sparse.csgraph import connected_components
+
     left, right = _double(edges)
     graph = _sparse(left, right + vertices, (2 * vertices, 2 * vertices))
     _, part = connected_components(graph, directed=False)
@@ -137,6 +138,8 @@ def _koenig(
     The cover is the left vertices not reachable from an unmatched left vertex by an alternating
     path, and the right vertices that are.
     """
+    from scipy.sparse.csgraph import breadth_first_order, maximum_bipartite_matching
+
     graph = _sparse(left, right, (size, size))
     partner = maximum_bipartite_matching(graph, perm_type="column").astype(np.int64)
     used = np.flatnonzero(partner >= 0)
@@ -175,6 +178,8 @@ def _cover_kernel(
     edges: Indices, value: NDArray[np.float64], deadline: float
 ) -> tuple[Indices, int]:
     """Cover of the edges among vertices of value ½, and a lower bound on any such cover."""
+    from scipy.sparse.csgraph import connected_components
+
     half = value == 0.5
     inner = edges[half[edges[:, 0]] & half[edges[:, 1]]]
     names, flat = np.unique(inner, return_inverse=True)
@@ -235,6 +240,9 @@ def integer_cover(
     Returns:
         The cover found, or None, and the solver's lower bound on the weight of any cover.
     """
+    from scipy.optimize import Bounds, LinearConstraint, milp
+    from scipy.sparse import csr_matrix
+
     size = len(weights)
     if len(edges) == 0:
         return np.empty(0, dtype=np.int64), 0.0

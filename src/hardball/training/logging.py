@@ -4,14 +4,16 @@ import csv
 import io
 import time
 from types import TracebackType
-from typing import Self
+from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
-from torch.utils.tensorboard import SummaryWriter
 
 from hardball import storage
 from hardball.runs import RunFolder
+
+if TYPE_CHECKING:
+    from torch.utils.tensorboard import SummaryWriter
 
 Row = dict[str, float]
 
@@ -29,9 +31,7 @@ class Watcher:
         self, *, planned: float, folder: RunFolder | None, console: Console | None, first_epoch: int
     ) -> None:
         self._console = console or Console(quiet=True)
-        self._events = (
-            SummaryWriter(str(folder.path), purge_step=first_epoch) if folder is not None else None
-        )
+        self._events = None if folder is None else _events(folder, first_epoch)
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -109,6 +109,13 @@ class Watcher:
     def say(self, message: str) -> None:
         """One line for the person watching."""
         self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+
+
+def _events(folder: RunFolder, first_epoch: int) -> "SummaryWriter":
+    """TensorBoard's file in the run's folder; imported here, as nothing else needs TensorBoard."""
+    from torch.utils.tensorboard import SummaryWriter
+
+    return SummaryWriter(str(folder.path), purge_step=first_epoch)
 
 
 def write_metrics(folder: RunFolder, history: list[Row]) -> None:
