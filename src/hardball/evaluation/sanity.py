@@ -1,4 +1,4 @@
-"""What makes an evaluation doubtful before any attack: told as warnings, each beginning with its name.
+"""What makes an evaluation doubtful before any attack: warnings, each beginning with its name.
 
 None of them stops it, and none of the examples is left out: n stays what was asked for.
 
