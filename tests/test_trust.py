@@ -204,3 +204,96 @@ def test_the_subjects_own_network_is_accepted_for_its_ancestors(trusted, capsys,
     words = (*words, "--model", "planted_here:Net")
     assert command(capsys, *words)[0] in (0, 1)
     assert json.loads((trusted / "evaluation.json").read_text())["verdict"] is not None
+
+
+# --- training
+
+
+TRAINED = {
+    "schema": 2,
+    "origin": None,
+    "norm": "linf",
+    "attack": {"steps": 1},
+    "objective": {"name": "adversarial", "label_smoothing": 0.0},
+    "optimizer": {},
+    "stopping": {},
+    "machine": {},
+    "batch_size": 64,
+    "augment": False,
+    "validation": 1000,
+    "seed": 0,
+}
+NAMES = {
+    "model": {"name": "planted_here:Net", "args": {}, **IMAGES},
+    "data": {"name": "planted_here:load", "root": "data"},
+    "curriculum": {"name": "planted_here:Net", "target": 0.1},
+    "objective": {"name": "planted_here:Net"},
+}
+"""Every group of a config whose name can reach an import."""
+
+
+def trained(name: str, **more: object) -> Path:
+    """A run's folder as `train` leaves it, begun but not finished."""
+    return make_run(name, OWN, **{**TRAINED, **more})
+
+
+@pytest.mark.parametrize("group", NAMES)
+def test_resume(group, capsys):
+    folder = trained("theirs")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, group: NAMES[group]}))
+    refused(command(capsys, "train", "--resume", "theirs"), NAMES[group]["name"])
+
+
+def test_a_resumed_command_of_the_system_is_no_network_even_trusted(capsys):
+    trained("theirs")
+    config = yaml.safe_load(Path("theirs/config.yaml").read_text())
+    config["model"] |= HOSTILE["a command of the system"]
+    Path("theirs/config.yaml").write_text(yaml.safe_dump(config))
+    code, _, err = command(capsys, "train", "--resume", "theirs", "--trust-model-code", "true")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "os:system" in err
+    nothing_happened()
+
+
+@pytest.mark.parametrize("group", ["model", "data", "objective"])
+def test_extend(group, capsys):
+    folder = trained("theirs")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, group: NAMES[group]}))
+    refused(command(capsys, "extend", "theirs", "--eps", 0.2), NAMES[group]["name"])
+    assert not Path("runs").exists()
+
+
+@pytest.mark.parametrize("group", NAMES)
+@pytest.mark.parametrize("nested", [True, False], ids=["nested", "short"])
+def test_a_config_file(group, nested, capsys):
+    name = NAMES[group]["name"]
+    Path("c.yaml").write_text(yaml.safe_dump({group: {"name": name} if nested else name}))
+    refused(command(capsys, "train", "--eps", 0.1, "--config", "c.yaml"), name)
+
+
+def test_a_demo_in_somebodys_folder(capsys):
+    Path("theirs/seed0").mkdir(parents=True)
+    folder = trained("theirs/seed0/standard")
+    config = yaml.safe_load((folder / "config.yaml").read_text())
+    (folder / "config.yaml").write_text(yaml.safe_dump({**config, "model": NAMES["model"]}))
+    code, _, err = command(capsys, "demo", "--out", "theirs")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "'planted_here:Net' is code outside hardball" in err
+    nothing_happened()
+
+
+def test_a_name_on_the_command_line_is_the_users_own(capsys):
+    words = ["train", "--eps", 0.0, "--epochs", 1, "--validation", 1400, "--out", "mine"]
+    assert command(capsys, *words, "--model", "planted_here:Net", "--model-args", "{}")[0] == 0
+    assert "planted_here" in sys.modules
+    config = Path("mine/config.yaml").read_text()
+    refused_once = command(capsys, "train", "--resume", "mine")
+    assert refused_once[0] == 2
+    again = ["train", "--resume", "mine", "--model"]
+    assert command(capsys, *again, "planted_here:Net")[0] == 0
+    code, _, err = command(capsys, *again, "digits_cnn")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "but the model of mine is planted_here:Net" in err
+    assert Path("mine/config.yaml").read_text() == config

@@ -178,7 +178,8 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     short = parser.short_forms()
     given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
     given = [short.get(flag, flag) for flag in given]
-    allowed = {"resume", "trust_model_code", *(f"machine.{name}" for name in movable)}
+    names = {f"{group}.name" for group in NAMED}
+    allowed = {"resume", "trust_model_code", *names, *(f"machine.{name}" for name in movable)}
     other = sorted(set(given) - allowed)
     if other:
         forms = [flag for flag, key in short.items() if key == other[0]]
@@ -190,7 +191,8 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     values = parser.parsed([*argv, "--eps", "0"])
     machine = {name: values["machine"][name] for name in movable if f"machine.{name}" in given}
     trust = bool(values["trust_model_code"])
-    return _report(commands.resume(path, machine, trust=trust, console=Console()))
+    named = {group: values[group]["name"] for group in NAMED if f"{group}.name" in given}
+    return _report(commands.resume(path, machine, trust=trust, named=named, console=Console()))
 
 
 def _report(run: Run) -> int:
