@@ -273,6 +273,26 @@ def test_a_config_file(group, nested, capsys):
     refused(command(capsys, "train", "--eps", 0.1, "--config", "c.yaml"), name)
 
 
+@pytest.mark.parametrize("key", ["data", "model", "attacks", "certify"])
+def test_a_config_file_of_an_evaluation(key, capsys):
+    make_run("mine", OWN)
+    Path("c.yaml").write_text(yaml.safe_dump({key: "planted_here:Net", "n": 4}))
+    refused(command(capsys, "evaluate", "mine", "--config", "c.yaml"), "planted_here:Net")
+
+
+@pytest.mark.parametrize(
+    "words", [("train", "--eps", 0.1), ("evaluate", "mine"), ("verify", "mine")]
+)
+def test_a_file_cannot_vouch_for_itself(words, capsys):
+    make_run("mine", OWN)
+    content = {"model": "planted_here:Net", "trust_model_code": True}
+    Path("c.yaml").write_text(yaml.safe_dump(content))
+    code, _, err = command(capsys, *words, "--config", "c.yaml")
+    assert (code, err.count("\n")) == (2, 1)
+    assert "cannot vouch for itself" in err
+    nothing_happened()
+
+
 def test_a_demo_in_somebodys_folder(capsys):
     Path("theirs/seed0").mkdir(parents=True)
     folder = trained("theirs/seed0/standard")
