@@ -4,6 +4,7 @@ import pickle
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -240,7 +241,7 @@ def test_an_extension_whose_origin_has_changed_is_refused(folder: Path) -> None:
 def test_resume_from_python_with_other_arguments_names_the_difference(
     tmp_path: Path, digits: Dataset
 ) -> None:
-    def again(**more: object) -> None:
+    def again(**more: Any) -> None:
         settings = flat.settings(steps=1, **(more or {"lr": 0.01}))
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
         fit(
