@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 import hardball
+from commands import own
 from hardball.cli.flags import about
 from hardball.cli.main import COMMANDS, THEORY, Command
 
@@ -136,4 +137,5 @@ def test_an_interrupt_during_the_imports_is_one_line(moment: str, tmp_path: Path
         check=False,
         env=os.environ | {"PYTHONPATH": path},
     )
-    assert (ended.returncode, ended.stdout, ended.stderr) == (130, "", "hardball: interrupted\n")
+    said = (own(ended.stdout), own(ended.stderr))
+    assert (ended.returncode, *said) == (130, "", "hardball: interrupted\n")
