@@ -115,7 +115,8 @@ def test_a_run_killed_and_resumed_ends_bitwise_as_without_the_kill(
     else:
         assert code == 130
         assert "--resume r" in out
-    assert run(["train", "--resume", "r"], folder)[0] == 0
+    again = ["train", "--resume", "r", "--trust-model-code", "true"]  # of the network in `folder`
+    assert run(again, folder)[0] == 0
     assert result(folder / "r") == whole[kind]
     assert not list(folder.rglob("*.tmp"))
 
