@@ -8,7 +8,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from commands import TINY, Signal, run, run_two
+from commands import TINY, Signal, own, run, run_two
 
 WORDS = ("train", "--eps", 0.1, "--epochs", 3, *TINY)
 UPDATE, FSYNC = "hardball.training.update:Update.apply", "os:fsync"
@@ -130,7 +130,7 @@ def test_the_command_starts_its_processes_itself(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    assert (done.returncode, done.stderr) == (0, "")
+    assert (done.returncode, own(done.stderr)) == (0, "")
     assert done.stdout.count("finished: two") == 1
     assert run([*WORDS, "--out", "one"], tmp_path)[0] == 0
     assert differences(tmp_path / "one", tmp_path / "two") < 1e-3
@@ -172,7 +172,7 @@ def test_no_thread_of_the_process_group_and_no_process_is_left_at_the_end(
             stderr=err,
             check=False,
         )
-    written = (tmp_path / "err").read_text()
+    written = own((tmp_path / "err").read_text())
     assert done.returncode == code, written
     assert written.count("\n") == (code == 2)
     # the second process has ended before the first, and no thread is left in either

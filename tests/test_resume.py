@@ -4,6 +4,7 @@ import pickle
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -114,7 +115,8 @@ def test_a_run_killed_and_resumed_ends_bitwise_as_without_the_kill(
     else:
         assert code == 130
         assert "--resume r" in out
-    assert run(["train", "--resume", "r"], folder)[0] == 0
+    again = ["train", "--resume", "r", "--trust-model-code", "true"]  # of the network in `folder`
+    assert run(again, folder)[0] == 0
     assert result(folder / "r") == whole[kind]
     assert not list(folder.rglob("*.tmp"))
 
@@ -240,7 +242,7 @@ def test_an_extension_whose_origin_has_changed_is_refused(folder: Path) -> None:
 def test_resume_from_python_with_other_arguments_names_the_difference(
     tmp_path: Path, digits: Dataset
 ) -> None:
-    def again(**more: object) -> None:
+    def again(**more: Any) -> None:
         settings = flat.settings(steps=1, **(more or {"lr": 0.01}))
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
         fit(
