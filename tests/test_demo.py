@@ -60,6 +60,20 @@ def test_the_demo_leaves_numbers_a_picture_and_a_page_and_repeats_nothing(tmp_pa
 
 
 @pytest.mark.usefixtures("short")
+def test_runs_of_other_settings_are_not_reported_as_the_demo(tmp_path: Path) -> None:
+    first, *_ = recipe.CONTESTANTS
+    recipe._train(first, 0, tmp_path, Console(quiet=True))
+    other = replace(first, values=merged(first.values, {"eps": 0.05}))
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    for contestant in (other, first.to_the_end()):
+        with pytest.raises(
+            UserError, match=r"is another run: \S+ is .* there and .* another `out`"
+        ):
+            recipe._train(contestant, 0, tmp_path, Console(quiet=True))
+    assert {f: f.read_bytes() for f in before} == before
+
+
+@pytest.mark.usefixtures("short")
 def test_the_commands_shown_remake_the_runs(tmp_path: Path) -> None:
     """By hand, the commands in the report give the demo's weights bit for bit."""
     found = recipe.demo(tmp_path / "demo", [3], Console(quiet=True))

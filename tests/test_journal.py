@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import commands
-from hardball import PGD, UserError, evaluate, fgsm
+from hardball import PGD, UserError, evaluate, fgsm, storage
 from hardball.attacks import Attack, AttackResult
 from hardball.evaluation import Journal
 from hardball.evaluation.journal import scope_of
@@ -219,6 +219,34 @@ def test_a_damaged_file_is_named_and_its_part_done_again(model, some, tmp_path):
     with pytest.warns(UserWarning, match=r"000000-.*is done again"):
         journal = Journal(tmp_path, who(some))
     assert answer(measure(model, some, journal)) == expected
+
+
+FORGED = {
+    "a find that is none": lambda r: r["examples"].copy_(r["examples"].roll(1, 0)),
+    "another row": lambda r: r["rows"].copy_(r["rows"].roll(1)),
+    "a row beyond the data": lambda r: r["rows"].add_(1000),
+    "fewer finds than claimed": lambda r: r.update(examples=r["examples"][1:]),
+    "no field": lambda r: r.pop("forwards"),
+    "text": lambda r: r.update(broken="all"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_find_in_the_journal_is_judged_again_before_it_counts(name, model, some, tmp_path):
+    attacks = {"pgd": ATTACKS["pgd"]}
+    expected = answer(measure(model, some, Journal(tmp_path, who(some)), attacks=attacks))
+    changed = 0
+    for path in tmp_path.glob("*/*.pt"):
+        state = storage.load_state(path)
+        for record in state["records"]:
+            if record["content"]["broken"].sum() > 1:
+                FORGED[name](record["content"])
+                changed += 1
+        storage.save_state(state, path)
+    assert changed
+    with pytest.warns(UserWarning, match=r"finds of pgd at .* does not confirm; that part is done"):
+        found = measure(model, some, Journal(tmp_path, who(some)), attacks=attacks)
+    assert answer(found) == expected
 
 
 def test_records_of_any_kind_survive(tmp_path):

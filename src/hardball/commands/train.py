@@ -115,9 +115,16 @@ class TrainConfig:
 
 
 def train(
-    config: TrainConfig, *, origin: Path | None = None, console: Console | None = None
+    config: TrainConfig,
+    *,
+    origin: Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> Run:
     """Train from random weights, or extend those of `origin` (a run or a weights file).
+
+    Args:
+        resume: go on with the run in `config.out`, which must be the one that `config` asks for.
 
     Raises:
         UserError: see `fit`, `load_dataset`, `models.build` and `storage.load_weights`.
@@ -125,7 +132,8 @@ def train(
     settings = config.settings
     settings.check_target(config.curriculum.largest)
     out = config.folder(origin)
-    RunFolder(out).refuse_if_taken()
+    if not resume:
+        RunFolder(out).refuse_if_taken()
     data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
     spec = {
         "name": config.model.named(config.data.name),
@@ -147,6 +155,7 @@ def train(
         curriculum=config.curriculum,
         settings=settings,
         out=out,
+        resume=resume,
         about=about,
         console=console,
     )

@@ -124,4 +124,4 @@ def write_metrics(folder: RunFolder, history: list[Row]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else ["epoch"])
     writer.writeheader()
     writer.writerows(history)
-    storage.write_atomically(folder.metrics_file, text.getvalue().encode())
+    storage.write_beside_digest(folder.metrics_file, text.getvalue().encode())
