@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 
 from commands import PACKAGE, TINY, own
 from hardball import __version__, load_dataset
-from hardball.cli.main import COMMANDS, THEORY, main
+from hardball.cli.main import COMMANDS, Group, main
 
 Ended = tuple[int, str, str]
 Hardball = Callable[..., Ended]
@@ -75,7 +75,15 @@ def test_help_lists_the_commands(words: tuple[str, ...], hardball: Hardball) -> 
     assert max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"theory {part}" for part in THEORY)])
+PARTS = [
+    f"{name} {part}"
+    for name, group in COMMANDS.items()
+    if isinstance(group, Group)
+    for part in group.parts
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *PARTS])
 def test_help_of_a_command_is_readable(command: str, hardball: Hardball) -> None:
     code, out, err = hardball(*command.split(), "--help")
     assert (code, err) == (0, "")

@@ -11,7 +11,7 @@ import pytest
 import hardball
 from commands import own
 from hardball.cli.flags import about
-from hardball.cli.main import COMMANDS, THEORY, Command
+from hardball.cli.main import COMMANDS, Command, Group
 
 PUBLIC = vars(hardball)["__all__"]  # made from the stub, which has no such name
 
@@ -115,7 +115,12 @@ def test_an_unknown_name_is_no_attribute() -> None:
 
 def leaves() -> dict[str, Command]:
     whole = {name: command for name, command in COMMANDS.items() if isinstance(command, Command)}
-    return whole | {f"theory {name}": command for name, command in THEORY.items()}
+    groups = {name: group for name, group in COMMANDS.items() if isinstance(group, Group)}
+    return whole | {
+        f"{name} {part}": command
+        for name, group in groups.items()
+        for part, command in group.parts.items()
+    }
 
 
 @pytest.mark.parametrize("name", leaves())

@@ -21,7 +21,7 @@ def from_signature(function: Callable[..., int], name: str, arguments: str = "")
     """
     config = config_of(function)
     if config is not None:
-        return from_config(config, function, name)
+        return from_config(config, function, name, arguments)
 
     def command(words: Sequence[str]) -> int:
         parser = _parser(name, arguments, function)
@@ -31,12 +31,15 @@ def from_signature(function: Callable[..., int], name: str, arguments: str = "")
     return command
 
 
-def from_config(config: type, function: Callable[[Any], int], name: str) -> Runs:
-    """The command of a function of one dataclass, whose fields are the flags."""
+def from_config(
+    config: type, function: Callable[[Any], int], name: str, arguments: str = ""
+) -> Runs:
+    """The command of a function of one dataclass, whose fields are the flags; those without a default
+    are positional, and `arguments` are their names in usage."""
 
     def command(words: Sequence[str]) -> int:
-        parser = _parser(name, "", function)
-        parser.add_class_arguments(config, None, fail_untyped=False)
+        parser = _parser(name, arguments, function)
+        parser.add_class_arguments(config, None, as_positional=True, fail_untyped=False)
         return function(config(**parser.parsed(words)))
 
     return command

@@ -65,6 +65,7 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, name: str, arguments: str = "", **more: Any) -> None:
+        self.arguments = arguments.split()
         usage = " ".join(["hardball", name, *arguments.split(), "[--flag value ...]"])
         # no abbreviations: `peek` looks for whole names
         super().__init__(
@@ -175,8 +176,10 @@ class Parser(ArgumentParser):
         missing = re.search(r"the following arguments are required: (.*)", line)
         if missing:
             shown_as = {a.dest: f"--{a.dest}" for a in self._actions if a.option_strings}
+            positional = [a.dest for a in self._actions if not a.option_strings]
+            shown_as |= dict(zip(positional, self.arguments, strict=False))
             return "missing " + " and ".join(
-                shown_as.get(name, "RUN") for name in missing[1].split(", ")
+                shown_as.get(name, name.upper()) for name in missing[1].split(", ")
             )
         unknown = re.search(
             r"[Uu]nrecognized arguments: (--[^\s=]+)|(?:Key|Option) '([^']+)' is not", line

@@ -146,7 +146,7 @@ def train(
         "model": spec,
         "origin": None if origin is None else _origin(origin),
     }
-    model = _fresh(about, settings.seed, trust=config.trust)
+    model = fresh(about, settings.seed, trust=config.trust)
     if origin is not None:
         storage.load_weights(model, weights_of(origin))
     return fit(
@@ -196,7 +196,7 @@ def resume(
     if machine:
         moved: Machine = replace(settings.machine, **machine)
         settings = replace(settings, machine=moved)
-    model = _fresh(config, settings.seed, trust=trusts("model"))
+    model = fresh(config, settings.seed, trust=trusts("model"))
     if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
         _start_from(model, config["origin"])
     known = config["data"]
@@ -263,7 +263,7 @@ def weights_of(origin: Path) -> Path:
     return RunFolder(origin).weights_file if origin.is_dir() else origin
 
 
-def _fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
+def fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))
