@@ -13,7 +13,7 @@ import yaml
 from PIL import Image
 from safetensors.torch import save_file
 
-from commands import TINY
+from commands import PACKAGE, TINY, own
 from hardball import __version__, load_dataset
 from hardball.cli.main import COMMANDS, Group, main
 
@@ -44,6 +44,24 @@ def hardball(
 
 def files(folder: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/lib/torch/nn/modules/x.py:12: FutureWarning: soon\n  y = x.old()\n",
+        "<frozen importlib._bootstrap>:241: DeprecationWarning: swigvarlink\n",
+        "[W1124 12:00:00.1 socket.cpp:752] [c10d] no IPv6 address of (localhost, 1)\n",
+        "[rank1]:[W1124 12:00:00.1 ProcessGroupGloo.cpp:1] late\n",
+        "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number is: 1\n",
+    ],
+)
+def test_the_tests_pass_over_the_warnings_of_others_only(line: str) -> None:
+    before = (
+        f"hardball: warning: [W1] x.py:1: UserWarning: mine\n{PACKAGE}/x.py:1: UserWarning: a\n"
+    )
+    after = "Traceback (most recent call last):\n  x()\nUserWarning: raised\n"
+    assert own(before + line + after) == before + after
 
 
 # --- help and settings
@@ -352,4 +370,4 @@ def test_a_reader_that_has_gone_ends_it_without_a_word() -> None:
         process.stdout.close()
         assert process.stderr is not None
         error = process.stderr.read()
-    assert (process.returncode, error) == (141, b"")
+    assert (process.returncode, own(error.decode())) == (141, "")

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Callable
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 from hypothesis import assume, given
@@ -10,6 +11,8 @@ from hypothesis import strategies as st
 
 from hardball import Constant, Iterative, UserError
 from hardball.training import Curriculum
+
+Shape = Literal["linear", "exponential"]
 
 radii = st.floats(0.001, 1.0)
 
@@ -19,7 +22,8 @@ def ramps(draw: st.DrawFn) -> Iterative:
     """Every kind of ramp."""
     target = draw(radii)
     start = draw(st.just(0.0) | st.floats(0.0, target, exclude_max=True))
-    shape = draw(st.sampled_from(["linear", "exponential"])) if start > 1e-9 else "linear"
+    shapes: list[Shape] = ["linear", "exponential"] if start > 1e-9 else ["linear"]
+    shape = draw(st.sampled_from(shapes))
     lengths = st.fixed_dictionaries({"ramp_epochs": st.none() | st.integers(1, 60)})
     increments = st.fixed_dictionaries({"increment": st.floats(target / 200, target)})
     return Iterative(

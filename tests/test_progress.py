@@ -55,7 +55,7 @@ def test_the_memory_layout_changes_no_bit() -> None:
     torch.manual_seed(1)
     one, other = nn.Conv2d(7, 9, 3), nn.Conv2d(7, 9, 3)
     plain = Travelled(one)
-    laid = Travelled(one.to(memory_format=torch.channels_last))  # type: ignore[call-overload]
+    laid = Travelled(one.to(memory_format=torch.channels_last))
     assert plain.state()["weight"].stride() != laid.state()["weight"].stride()
     assert plain.distance(other) == laid.distance(other) > 0
     assert plain.distance(other) == 0

@@ -19,6 +19,7 @@ from .data import load_dataset as load_dataset
 from .errors import UserError as UserError
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Journal as Journal
+from .evaluation import Origin as Origin
 from .evaluation import checklist as checklist
 from .evaluation import evaluate as evaluate
 from .evaluation import load_evaluation as load_evaluation

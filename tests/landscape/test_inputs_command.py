@@ -15,8 +15,8 @@ SMALL = ("--grid", 5, "--attack", "fgsm")
 
 
 def test_planes_of_some_images_with_their_numbers(hardball: Hardball, tmp_path: Path) -> None:
-    words = ("landscape", "inputs", "at", "--index", "[2, 0, 1, 7]", *SMALL, "--out", tmp_path)
-    code, out, err = hardball(*words)
+    several = ("--index", "[2, 0, 1, 7]")
+    code, out, err = hardball("landscape", "inputs", "at", *several, *SMALL, "--out", tmp_path)
     assert (code, err) == (0, "")
     assert "largest step" in out
     assert (tmp_path / "landscape-inputs.png").read_bytes().startswith(b"\x89PNG")

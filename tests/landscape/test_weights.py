@@ -1,5 +1,6 @@
 """The loss in weight space, against formulas, brute-force evaluation and a peer."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
 
@@ -90,7 +91,7 @@ def test_the_attack_starts_alike_at_every_point(batch: Dataset) -> None:
 class EveryOther(Attack):
     """Random noise, by the method that all attacks but PGD go through."""
 
-    def search(self, model, images, labels, threat, generator) -> Tensor:  # type: ignore[no-untyped-def]
+    def search(self, model, images, labels, threat, generator) -> Tensor:
         return threat.sample(images, generator)
 
 
@@ -169,11 +170,12 @@ def test_a_direction_grows_with_the_filters_so_the_picture_does_not_change(batch
             nn.Linear(8, 10, bias=False),
         )
         with torch.no_grad():
-            net[1].weight.mul_(scale)
-            net[3].weight.div_(scale)
+            first, second = net.parameters()
+            first.mul_(scale)
+            second.div_(scale)
         return net
 
-    def of(net: nn.Module) -> object:
+    def of(net: nn.Module) -> Sequence[Sequence[float]]:
         centre = weights_of(net)
         both = filter_normalised(net, centre, 0), filter_normalised(net, centre, 1)
         return plane(net, centre, both, batch, PLAIN, points=3).loss
@@ -184,7 +186,7 @@ def test_a_direction_grows_with_the_filters_so_the_picture_does_not_change(batch
 def test_a_filter_of_zeros_is_not_moved() -> None:
     model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
     with torch.no_grad():
-        model[1].weight[1] = 0
+        next(model.parameters())[1] = 0
     found = filter_normalised(model, weights_of(model), 0)["1.weight"]
     assert not found[1].any()
     assert found.isfinite().all()

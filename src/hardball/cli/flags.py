@@ -26,7 +26,7 @@ def from_signature(function: Callable[..., int], name: str, arguments: str = "")
     def command(words: Sequence[str]) -> int:
         parser = _parser(name, arguments, function)
         parser.add_function_arguments(function, as_positional=True)
-        return function(**_values(parser, words))
+        return function(**parser.parsed(words))
 
     return command
 
@@ -40,7 +40,7 @@ def from_config(
     def command(words: Sequence[str]) -> int:
         parser = _parser(name, arguments, function)
         parser.add_class_arguments(config, None, as_positional=True, fail_untyped=False)
-        return function(config(**_values(parser, words)))
+        return function(config(**parser.parsed(words)))
 
     return command
 
@@ -63,9 +63,3 @@ def _parser(name: str, arguments: str, function: Callable[..., int]) -> Parser:
     parser = Parser(name, arguments, description=about(function))
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     return parser
-
-
-def _values(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    values = parser.parse_args(list(words)).as_dict()
-    values.pop("config", None)
-    return values

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from hardball.cli.parsing import Parser, flattened, peek, typed
+from hardball.cli.parsing import Parser, flattened, peek, trusts, typed
 from hardball.commands import train as commands
 from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
 from hardball.errors import UserError
@@ -95,7 +95,7 @@ class _Request:
         if chosen is not None:
             values = preset(chosen, "extend" if name == "extend" else kind)
             self.defaults = merged(self.defaults, values)
-        self.trust = (peek(argv, "trust_model_code") or "false").lower() == "true"
+        self.trust = trusts(argv)
         self.parser = self._parser(name, arguments, about, kind)
 
     def _parser(self, name: str, arguments: str, about: str | None, kind: str) -> Parser:
@@ -178,7 +178,8 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     short = parser.short_forms()
     given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
     given = [short.get(flag, flag) for flag in given]
-    allowed = {"resume", "trust_model_code", *(f"machine.{name}" for name in movable)}
+    names = {f"{group}.name" for group in NAMED}
+    allowed = {"resume", "trust_model_code", *names, *(f"machine.{name}" for name in movable)}
     other = sorted(set(given) - allowed)
     if other:
         forms = [flag for flag, key in short.items() if key == other[0]]
@@ -189,8 +190,10 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
         )
     values = parser.parsed([*argv, "--eps", "0"])
     machine = {name: values["machine"][name] for name in movable if f"machine.{name}" in given}
-    trust = bool(values["trust_model_code"])
-    return _report(commands.resume(path, machine, trust=trust, console=Console()))
+    named = {group: values[group]["name"] for group in NAMED if f"{group}.name" in given}
+    return _report(
+        commands.resume(path, machine, trust=trusts(argv), named=named, console=Console())
+    )
 
 
 def _report(run: Run) -> int:

@@ -1,6 +1,6 @@
 """A training asked for by names: what `hardball train` and `hardball extend` do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -115,9 +115,16 @@ class TrainConfig:
 
 
 def train(
-    config: TrainConfig, *, origin: Path | None = None, console: Console | None = None
+    config: TrainConfig,
+    *,
+    origin: Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> Run:
     """Train from random weights, or extend those of `origin` (a run or a weights file).
+
+    Args:
+        resume: go on with the run in `config.out`, which must be the one that `config` asks for.
 
     Raises:
         UserError: see `fit`, `load_dataset`, `models.build` and `storage.load_weights`.
@@ -125,7 +132,8 @@ def train(
     settings = config.settings
     settings.check_target(config.curriculum.largest)
     out = config.folder(origin)
-    RunFolder(out).refuse_if_taken()
+    if not resume:
+        RunFolder(out).refuse_if_taken()
     data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
     spec = {
         "name": config.model.named(config.data.name),
@@ -147,6 +155,7 @@ def train(
         curriculum=config.curriculum,
         settings=settings,
         out=out,
+        resume=resume,
         about=about,
         console=console,
     )
@@ -157,6 +166,7 @@ def resume(
     machine: Mapping[str, Any] | None = None,
     *,
     trust: bool = False,
+    named: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> Run:
     """Continue a run where it stopped.
@@ -164,6 +174,8 @@ def resume(
     Args:
         machine: fields of `Machine` that differ from the run's: it may move to other devices.
         trust: code outside hardball that the run's config.yaml names may run.
+        named: those names that the user gives (of data, model, curriculum or objective): they may
+            run too, and must be the run's.
 
     Raises:
         UserError: no run there, or its data or origin are gone.
@@ -179,24 +191,39 @@ def resume(
         raise UserError(
             f"{path} was started from Python; resume it with the same call and resume=True"
         )
-    settings = Settings.of(config, trusted=trust)
+    trusts = _trusting(path, config, trust, named or {})
+    settings = Settings.of(config, trusted=trusts("objective"))
     if machine:
         moved: Machine = replace(settings.machine, **machine)
         settings = replace(settings, machine=moved)
-    model = fresh(config, settings.seed, trust=trust)
+    model = fresh(config, settings.seed, trust=trusts("model"))
     if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
         _start_from(model, config["origin"])
     known = config["data"]
     return fit(
         model,
-        load_dataset(known["name"], known["root"], "train", trust=trust),
-        curriculum=curriculum_from(config["curriculum"], trusted=trust),
+        load_dataset(known["name"], known["root"], "train", trust=trusts("data")),
+        curriculum=curriculum_from(config["curriculum"], trusted=trusts("curriculum")),
         settings=settings,
         out=path,
         resume=True,
         about={key: config[key] for key in ("data", "model", "origin")},
         console=console,
     )
+
+
+def _trusting(
+    path: Path, config: Config, trust: bool, named: Mapping[str, str]
+) -> Callable[[str], bool]:
+    """Which of a run's names may be of code outside hardball: all, or those the user gives."""
+    for group, name in named.items():
+        known = config[group]["name"]
+        if name != known:
+            raise UserError(
+                f"`{group}={name}`, but the {group} of {path} is {known}; leave it out, or start a new "
+                "run"
+            )
+    return lambda group: trust or group in named
 
 
 INHERITED = (

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from hardball.errors import UserError
 
-Values = Sequence[float]
+Values = Sequence[float] | NDArray[np.float64]
 
 
 def chord_violation(alpha: Values, loss: Values) -> float:

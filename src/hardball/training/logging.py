@@ -126,4 +126,4 @@ def write_metrics(folder: RunFolder, history: list[Row]) -> None:
     writer = csv.DictWriter(text, fieldnames=list(columns) or ["epoch"], restval="")
     writer.writeheader()
     writer.writerows(history)
-    storage.write_atomically(folder.metrics_file, text.getvalue().encode())
+    storage.write_beside_digest(folder.metrics_file, text.getvalue().encode())
