@@ -239,7 +239,24 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
     "curriculum": (
         (*RUN, "--curriculum", "slow"),
-        "unknown curriculum 'slow'; there are: constant, iterative",
+        "unknown curriculum 'slow'; there are: adaptive, constant, iterative",
+    ),
+    "no largest eps": (("train", "--curriculum", "adaptive"), "missing --eps-max: the largest"),
+    "eps and largest eps": (
+        (*RUN, "--curriculum", "adaptive", "--eps-max", 0.4),
+        "--eps 0.1 beside --eps-max 0.4, which are one setting; give one",
+    ),
+    "largest eps": (
+        ("train", "--eps-max", 0.4),
+        "eps_max=0.4 without --curriculum adaptive; add it, or give --eps",
+    ),
+    "schedule": (
+        ("train", "--curriculum", "adaptive", "--eps-max", 0.4, "--schedule", "cosine"),
+        "schedule=cosine with an adaptive curriculum",
+    ),
+    "no budget": (
+        ("train", "--curriculum", "adaptive", "--eps-max", 0.4, "--budget-steps", 0),
+        "budget_steps=0; allowed is a number above 0",
     ),
     "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
     "preset": ((*RUN, "--preset", "x"), "unknown preset 'x'; there are: cifar10-paper"),

@@ -36,6 +36,7 @@ from .threats import ThreatModel as ThreatModel
 from .threats import Unbounded as Unbounded
 from .training import MART as MART
 from .training import TRADES as TRADES
+from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
 from .training import Curriculum as Curriculum

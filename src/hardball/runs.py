@@ -53,6 +53,10 @@ class Outcome:
     """Examples × attack steps: the cost."""
     seconds: float
     """Wall time over all parts of the run."""
+    failed_eps: float | None = None
+    """Of an adaptive curriculum: the smallest ε above `eps` that was tried and not learned …"""
+    failed_how: str | None = None
+    """… and how it failed: collapse, plateau, masking or non-finite."""
 
 
 @dataclass(frozen=True)
@@ -84,6 +88,20 @@ class RunFolder:
     def epoch_file(self, epoch: int) -> Path:
         """The weights after that many epochs."""
         return self.path / "epochs" / f"{epoch:05d}.safetensors"
+
+    @property
+    def decisions_file(self) -> Path:
+        """What an adaptive curriculum decided, a line each."""
+        return self.path / "decisions.jsonl"
+
+    @property
+    def ladder_file(self) -> Path:
+        """Every ε that an adaptive curriculum learned."""
+        return self.path / "ladder.json"
+
+    def rung_file(self, name: str) -> Path:
+        """The weights with which an ε was learned."""
+        return self.path / "rungs" / f"{name}.safetensors"
 
     @property
     def state(self) -> Path:

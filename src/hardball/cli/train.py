@@ -29,9 +29,11 @@ class Top:
     """What to train for, and where the result goes."""
 
     eps: float
-    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training)."""
+    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training). For adaptive the
+    largest to try, which may be written --eps-max."""
     epochs: int | None = None
-    """Epochs in all (30 for constant; for iterative the ramp and its hold)."""
+    """Epochs in all (30 for constant; for iterative the ramp and its hold; for adaptive the most that
+    it may take)."""
     out: Path | None = None
     """Folder of the run; by default runs/ and a name made of the settings."""
 
@@ -85,12 +87,13 @@ class _Request:
         about: str | None,
         origin: Path | None = None,
     ) -> None:
-        self.argv = argv
+        kind = peek(argv, "curriculum") or "constant"
+        self.argv = _with_eps(argv, kind)
         self.defaults: Mapping[str, Any] = {}
         if name == "extend":
             found = commands.inherited(origin) if origin is not None and origin.exists() else {}
-            self.defaults = {"epochs": 5, **found}
-        kind = peek(argv, "curriculum") or "constant"
+            # an adaptive curriculum ends by itself
+            self.defaults = found if kind == "adaptive" else {"epochs": 5, **found}
         chosen = peek(argv, "preset")
         if chosen is not None:
             values = preset(chosen, "extend" if name == "extend" else kind)
@@ -120,7 +123,8 @@ class _Request:
             "--curriculum.name",
             type=str,
             default=kind,
-            help="How ε moves: constant, iterative (a ramp up to ε), or your own "
+            help="How ε moves: constant, iterative (a ramp up to ε), adaptive (as far as the "
+            "network learns: give --eps-max), or your own "
             "package.module:Class; its fields are flags, too.",
         )
         parser.add_fields(curriculum, "curriculum", skip=[target_field(curriculum), "epochs"])
@@ -159,6 +163,29 @@ class _Request:
         own = [group for group in NAMED if is_own(values[group]["name"] or "")]
         trusted = all(self._trusts(group, values[group]["name"]) for group in own)
         return TrainConfig.of(values, trusted=trusted)
+
+
+def _with_eps(argv: Sequence[str], kind: str) -> Sequence[str]:
+    """The words with --eps for --eps-max, which is what an adaptive curriculum calls its ε.
+
+    Raises:
+        UserError: both of them, or an adaptive curriculum with neither.
+    """
+    largest, eps = typed(argv, "eps_max"), typed(argv, "eps")
+    if largest is not None and eps is not None:
+        raise UserError(f"--eps {eps} beside --eps-max {largest}, which are one setting; give one")
+    if kind != "adaptive":
+        if largest is not None and CURRICULA.get(kind):
+            raise UserError(
+                f"eps_max={largest} without --curriculum adaptive; add it, or give --eps {largest}"
+            )
+        return argv
+    asked = peek(argv, "eps") or peek(argv, "resume") or {"-h", "--help"} & {*argv}
+    if largest is None and not asked:
+        raise UserError(
+            "missing --eps-max: the largest ε that an adaptive curriculum may reach, e.g. --eps-max 0.4"
+        )
+    return ["--eps" + word[9:] if word.split("=")[0] == "--eps_max" else word for word in argv]
 
 
 def _refuse_flags_of_others(argv: Sequence[str], parser: Parser) -> None:

@@ -14,7 +14,7 @@ from hardball.data import load_dataset
 from hardball.errors import UserError
 from hardball.runs import Config, Run, RunFolder, model_from
 from hardball.seeding import derive
-from hardball.training import Constant, Curriculum, Settings, checkpoint, fit
+from hardball.training import Adaptive, Constant, Curriculum, Settings, checkpoint, fit
 from hardball.training.curricula import curriculum_from
 from hardball.training.fit import SCHEMA
 from hardball.training.machine import Machine
@@ -106,12 +106,19 @@ class TrainConfig:
         if self.out is not None:
             return self.out
         eps = self.curriculum.target
-        kind = "standard" if eps == 0 else "at" if isinstance(self.curriculum, Constant) else "iat"
+        kind = "standard" if eps == 0 else _kind(self.curriculum)
         prefix = f"{self.data.name.replace(':', '.')}-{kind}"
         if origin is not None:
             # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
             prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
         return Path("runs") / f"{prefix}-{eps:.4g}-seed{self.settings.seed}"
+
+
+def _kind(curriculum: Curriculum) -> str:
+    """How a run's folder is called after its curriculum."""
+    if isinstance(curriculum, Adaptive):
+        return "adaptive"
+    return "at" if isinstance(curriculum, Constant) else "iat"
 
 
 def train(
