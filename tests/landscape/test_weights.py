@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -90,7 +91,7 @@ def test_the_attack_starts_alike_at_every_point(batch: Dataset) -> None:
 class EveryOther(Attack):
     """Random noise, by the method that all attacks but PGD go through."""
 
-    def search(self, model, images, labels, threat, generator) -> Tensor:  # type: ignore[no-untyped-def]
+    def search(self, model, images, labels, threat, generator) -> Tensor:
         return threat.sample(images, generator)
 
 
@@ -162,18 +163,13 @@ def test_a_direction_grows_with_the_filters_so_the_picture_does_not_change(batch
 
     def made(scale: float) -> nn.Module:
         torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(64, 8, bias=False),
-            nn.ReLU(),
-            nn.Linear(8, 10, bias=False),
-        )
+        first, second = nn.Linear(64, 8, bias=False), nn.Linear(8, 10, bias=False)
         with torch.no_grad():
-            net[1].weight.mul_(scale)
-            net[3].weight.div_(scale)
-        return net
+            first.weight.mul_(scale)
+            second.weight.div_(scale)
+        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second)
 
-    def of(net: nn.Module) -> object:
+    def of(net: nn.Module) -> Any:
         centre = weights_of(net)
         both = filter_normalised(net, centre, 0), filter_normalised(net, centre, 1)
         return plane(net, centre, both, batch, PLAIN, points=3).loss
@@ -182,9 +178,10 @@ def test_a_direction_grows_with_the_filters_so_the_picture_does_not_change(batch
 
 
 def test_a_filter_of_zeros_is_not_moved() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    linear = nn.Linear(64, 3)
+    model = nn.Sequential(nn.Flatten(), linear)
     with torch.no_grad():
-        model[1].weight[1] = 0
+        linear.weight[1] = 0
     found = filter_normalised(model, weights_of(model), 0)["1.weight"]
     assert not found[1].any()
     assert found.isfinite().all()
