@@ -221,8 +221,8 @@ class Listed(Constant):
 def test_a_course_that_falls_or_is_no_number_is_refused_before_training(
     values: tuple[float, ...], message: str, digits: Dataset
 ) -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    before = model[1].weight.clone()
+    linear = nn.Linear(64, 10)
+    model, before = nn.Sequential(nn.Flatten(), linear), linear.weight.clone()
     with pytest.raises(UserError, match=message):
         fit(model, digits, curriculum=Listed(0.3, values=values))
-    assert torch.equal(model[1].weight, before)
+    assert torch.equal(linear.weight, before)

@@ -3,6 +3,7 @@
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -46,8 +47,8 @@ def place(tmp_path_factory) -> Path:
             target.mkdir(parents=True, exist_ok=True)
             pixels = (image[0].numpy() * 255).astype(np.uint8)
             Image.fromarray(pixels).save(target / f"{i:04}.png")
-    data = ("--data", "folder", "--data-root", "images")
-    train = ("train", *data, *OWN, "--model-args", "{hidden: 24}", "--eps", 0.02, *TRAIN)
+    source = ("--data", "folder", "--data-root", "images")
+    train = ("train", *source, *OWN, "--model-args", "{hidden: 24}", "--eps", 0.02, *TRAIN)
     assert succeeds(run((*train, "--out", "at"), here))
     extend = ("extend", "at", "--eps", 0.04, "--epochs", 1, *OWN, "--model-args", "{hidden: 24}")
     assert succeeds(run((*extend, "--out", "eat"), here))
@@ -60,7 +61,7 @@ def succeeds(ended: tuple[int, str, str]) -> bool:
     return code == 0
 
 
-def record(path: Path) -> dict:
+def record(path: Path) -> dict[str, Any]:
     return json.loads(path.read_text())
 
 
@@ -96,9 +97,9 @@ def test_own_images_and_own_network(place, output):
 def test_own_weights_beside_own_images(place):
     """No run's config: everything that verify needs is in evaluation.json."""
     shutil.copy(place / "eat" / "weights.safetensors", place / "mine.safetensors")
-    words = ("evaluate", "mine.safetensors", "--data", "folder", "--data-root", "images", *OWN)
-    words = (*words, "--model-args", "{hidden: 24}", "--eps", 0.04)
-    code, _, err = run((*words, *CHECKLIST), place, instead=QUICKLY)
+    words = ["evaluate", "mine.safetensors", "--data", "folder", "--data-root", "images", *OWN]
+    more = ("--model-args", "{hidden: 24}", "--eps", 0.04)
+    code, _, err = run((*words, *more, *CHECKLIST), place, instead=QUICKLY)
     assert (code in (0, 1), err) == (True, "")
     code, out, err = run(("verify", "mine.safetensors", *OWN), place)
     assert (code, err) == (0, "")

@@ -293,7 +293,7 @@ def damaged(path: Path) -> None:
 def test_a_finished_run_with_a_changed_file_names_it(name: str, folder: Path) -> None:
     assert run(words("adam", "r"), folder)[0] == 0
     damaged(folder / "r" / name)
-    readers = [["train", "--resume", "r"]]
+    readers: list[list[object]] = [["train", "--resume", "r"]]
     if name != "outcome.json":  # an evaluation needs neither outcome.json nor metrics.csv
         readers += [["evaluate", "r", "--eps", 0.1, "--attacks", "fgsm", "--n", 20]]
         readers += [["extend", "r", "--eps", 0.2, "--epochs", 1]]
@@ -327,7 +327,7 @@ def test_a_config_changed_by_hand_is_read_without_its_first_line(folder: Path) -
     assert RunFolder(folder / "r").config()["norm"] == "l2"
 
 
-LINKS = {
+LINKS: dict[str, tuple[str, list[object]]] = {
     "lock": ("state/lock", ["train", "--resume", "r"]),
     "state": ("state", ["train", "--resume", "r"]),
     "epochs": ("epochs", ["train", "--resume", "r"]),

@@ -122,13 +122,12 @@ def test_the_other_commands_take_run_and_rungs(easy: Path) -> None:
     folder = easy.parent
     model = ("--data", "digits-bw", "--model", "digits_cnn", "--model-args", "{width: 4}")
     rung = "r/rungs/0.08.safetensors"
-    words = ("evaluate", rung, *model, "--eps", 0.08, "--attacks", "fgsm", "--n", 50)
-    assert run(words, folder)[0] == 0
+    fgsm = ("--attacks", "fgsm", "--n", 50)
+    assert run(["evaluate", rung, *model, "--eps", 0.08, *fgsm], folder)[0] == 0
     short = ("--epochs", 1, "--steps", 1, "--batch-size", 64, "--validation", 1000)
     assert run(["extend", rung, *model, "--eps", 0.1, *short, "--out", "e"], folder)[0] == 0
     assert run(["extend", "r", "--eps", 0.14, "--epochs", 1, "--out", "f"], folder)[0] == 0
-    words = ("evaluate", "r", "--eps", 0.1, "--attacks", "fgsm", "--n", 50)
-    assert run(words, folder)[0] == 0
+    assert run(["evaluate", "r", "--eps", 0.1, *fgsm], folder)[0] == 0
 
 
 def test_an_extension_may_be_adaptive(easy: Path) -> None:

@@ -3,6 +3,7 @@
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -25,6 +26,7 @@ IMAGES = {"shape": [1, 8, 8], "classes": 10}
 
 MODULE = """
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -200,8 +202,8 @@ def test_the_subjects_own_network_is_accepted_for_its_ancestors(trusted, capsys,
     """One `--model` suffices for a run and for those like it."""
     monkeypatch.setattr("hardball.evaluation.checks.checklist.TABLE", ())
     monkeypatch.setattr("hardball.evaluation.protocols.PROTOCOLS", {"checklist": ("pgd-20",)})
-    words = ("evaluate", trusted, *CHECKLIST, "--n", 40, "--source", trusted)
-    words = (*words, "--model", "planted_here:Net")
+    words = ["evaluate", trusted, *CHECKLIST, "--n", 40, "--source", trusted]
+    words += ["--model", "planted_here:Net"]
     assert command(capsys, *words)[0] in (0, 1)
     assert json.loads((trusted / "evaluation.json").read_text())["verdict"] is not None
 
@@ -209,7 +211,7 @@ def test_the_subjects_own_network_is_accepted_for_its_ancestors(trusted, capsys,
 # --- training
 
 
-TRAINED = {
+TRAINED: dict[str, Any] = {
     "schema": 2,
     "origin": None,
     "norm": "linf",
@@ -223,7 +225,7 @@ TRAINED = {
     "validation": 1000,
     "seed": 0,
 }
-NAMES = {
+NAMES: dict[str, dict[str, Any]] = {
     "model": {"name": "planted_here:Net", "args": {}, **IMAGES},
     "data": {"name": "planted_here:load", "root": "data"},
     "curriculum": {"name": "planted_here:Net", "target": 0.1},
@@ -232,7 +234,7 @@ NAMES = {
 """Every group of a config whose name can reach an import."""
 
 
-def trained(name: str, **more: object) -> Path:
+def trained(name: str, **more: Any) -> Path:
     """A run's folder as `train` leaves it, begun but not finished."""
     return make_run(name, OWN, **{**TRAINED, **more})
 

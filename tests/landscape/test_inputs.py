@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -82,7 +83,7 @@ def test_the_plane_of_a_linear_model_is_a_closed_form(two_classes) -> None:
 
 
 def test_random_directions_depend_on_seed_and_image(robust_net, digits) -> None:
-    def loss(index: int = 0, seed: int = 0) -> np.ndarray:
+    def loss(index: int = 0, seed: int = 0) -> Any:
         how = replace(ATTACKED, seed=seed)
         return input_plane(robust_net, digits, index, how, reach=0.05, points=5).loss
 

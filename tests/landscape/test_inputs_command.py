@@ -28,9 +28,9 @@ def test_planes_of_some_images_with_their_numbers(hardball: Hardball, tmp_path: 
     assert all(np.shape(one["loss"]) == (5, 5) for one in found["planes"])
     assert all(0 < one["largest_step"] <= 1 for one in found["planes"])
     # the same image gives the same, alone
-    program, *words = shlex.split(found["command"].replace("'[2, 0, 1, 7]'", "1"))
+    program, *again = shlex.split(found["command"].replace("'[2, 0, 1, 7]'", "1"))
     assert program == "hardball"
-    assert hardball(*words, "--out", "again")[0] == 0
+    assert hardball(*again, "--out", "again")[0] == 0
     again = json.loads(Path("again/landscape-inputs.json").read_text())
     assert again["planes"] == [found["planes"][2]]
     shutil.rmtree("again")

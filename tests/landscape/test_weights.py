@@ -1,8 +1,8 @@
 """The loss in weight space, against formulas, brute-force evaluation and a peer."""
 
-from collections.abc import Sequence
 from dataclasses import replace
 from importlib.util import find_spec
+from typing import Any
 
 import numpy as np
 import pytest
@@ -163,19 +163,13 @@ def test_a_direction_grows_with_the_filters_so_the_picture_does_not_change(batch
 
     def made(scale: float) -> nn.Module:
         torch.manual_seed(0)
-        net = nn.Sequential(
-            nn.Flatten(),
-            nn.Linear(64, 8, bias=False),
-            nn.ReLU(),
-            nn.Linear(8, 10, bias=False),
-        )
+        first, second = nn.Linear(64, 8, bias=False), nn.Linear(8, 10, bias=False)
         with torch.no_grad():
-            first, second = net.parameters()
-            first.mul_(scale)
-            second.div_(scale)
-        return net
+            first.weight.mul_(scale)
+            second.weight.div_(scale)
+        return nn.Sequential(nn.Flatten(), first, nn.ReLU(), second)
 
-    def of(net: nn.Module) -> Sequence[Sequence[float]]:
+    def of(net: nn.Module) -> Any:
         centre = weights_of(net)
         both = filter_normalised(net, centre, 0), filter_normalised(net, centre, 1)
         return plane(net, centre, both, batch, PLAIN, points=3).loss
@@ -184,9 +178,10 @@ def test_a_direction_grows_with_the_filters_so_the_picture_does_not_change(batch
 
 
 def test_a_filter_of_zeros_is_not_moved() -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 3))
+    linear = nn.Linear(64, 3)
+    model = nn.Sequential(nn.Flatten(), linear)
     with torch.no_grad():
-        next(model.parameters())[1] = 0
+        linear.weight[1] = 0
     found = filter_normalised(model, weights_of(model), 0)["1.weight"]
     assert not found[1].any()
     assert found.isfinite().all()

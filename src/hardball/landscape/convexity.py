@@ -5,13 +5,14 @@ unit of ℓ and never negative.
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from hardball.errors import UserError
 
-Values = Sequence[float] | NDArray[np.float64]
+Values = Sequence[float] | NDArray[Any]
 
 
 def chord_violation(alpha: Values, loss: Values) -> float:
