@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from contexts import LINF, SMALL, WEAK, measured, origin
-from hardball import PGD, ThreatModel, UserError, build
+from hardball import PGD, AutoAttackPart, ThreatModel, UserError, build
 from hardball.evaluation import Journal
 from hardball.evaluation.checks import checklist as module
 from hardball.evaluation.checks.budget import BUDGETS
@@ -204,10 +204,9 @@ class NoGradient(nn.Module):
 
 def test_without_gradients_nothing_is_claimed(robust_net, some, monkeypatch):
     model = NoGradient(robust_net)
-    attacks = {
-        CLAIM: PGD(steps=200),
-        "square": replace(protocol("autoattack")["square"], queries=9),
-    }
+    square = protocol("autoattack")["square"]
+    assert isinstance(square, AutoAttackPart)
+    attacks = {CLAIM: PGD(steps=200), "square": replace(square, queries=9)}
     can, cannot = usable(attacks, model, some, LINF)
     assert list(can) == ["square"]
     assert [name for name, _ in cannot] == [CLAIM]
@@ -359,6 +358,8 @@ def test_what_a_finished_check_broke_is_broken_after_a_restart(
         for _ in range(2)
     ]
     assert found[0].checks[0].status == "fail"
+    assert found[0].strongest is not None
+    assert found[0].claimed is not None
     assert found[0].strongest.accuracy.right < found[0].claimed.accuracy.right
     assert found[0].strongest.attack == "pgd-200-x3"
     assert found[1].strongest == found[0].strongest

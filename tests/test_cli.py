@@ -15,9 +15,9 @@ import yaml
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from commands import TINY
+from commands import PACKAGE, TINY, own
 from hardball import __version__, load_dataset
-from hardball.cli.main import COMMANDS, THEORY, main
+from hardball.cli.main import COMMANDS, Group, main
 
 Ended = tuple[int, str, str]
 Hardball = Callable[..., Ended]
@@ -48,6 +48,24 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/lib/torch/nn/modules/x.py:12: FutureWarning: soon\n  y = x.old()\n",
+        "<frozen importlib._bootstrap>:241: DeprecationWarning: swigvarlink\n",
+        "[W1124 12:00:00.1 socket.cpp:752] [c10d] no IPv6 address of (localhost, 1)\n",
+        "[rank1]:[W1124 12:00:00.1 ProcessGroupGloo.cpp:1] late\n",
+        "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number is: 1\n",
+    ],
+)
+def test_the_tests_pass_over_the_warnings_of_others_only(line: str) -> None:
+    before = (
+        f"hardball: warning: [W1] x.py:1: UserWarning: mine\n{PACKAGE}/x.py:1: UserWarning: a\n"
+    )
+    after = "Traceback (most recent call last):\n  x()\nUserWarning: raised\n"
+    assert own(before + line + after) == before + after
+
+
 # --- help and settings
 
 
@@ -59,7 +77,15 @@ def test_help_lists_the_commands(words: tuple[str, ...], hardball: Hardball) -> 
     assert max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"theory {part}" for part in THEORY)])
+PARTS = [
+    f"{name} {part}"
+    for name, group in COMMANDS.items()
+    if isinstance(group, Group)
+    for part in group.parts
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *PARTS])
 def test_help_of_a_command_is_readable(command: str, hardball: Hardball) -> None:
     code, out, err = hardball(*command.split(), "--help")
     assert (code, err) == (0, "")
@@ -215,7 +241,24 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
     "curriculum": (
         (*RUN, "--curriculum", "slow"),
-        "unknown curriculum 'slow'; there are: constant, iterative",
+        "unknown curriculum 'slow'; there are: adaptive, constant, iterative",
+    ),
+    "no largest eps": (("train", "--curriculum", "adaptive"), "missing --eps-max: the largest"),
+    "eps and largest eps": (
+        (*RUN, "--curriculum", "adaptive", "--eps-max", 0.4),
+        "--eps 0.1 beside --eps-max 0.4, which are one setting; give one",
+    ),
+    "largest eps": (
+        ("train", "--eps-max", 0.4),
+        "eps_max=0.4 without --curriculum adaptive; add it, or give --eps",
+    ),
+    "schedule": (
+        ("train", "--curriculum", "adaptive", "--eps-max", 0.4, "--schedule", "cosine"),
+        "schedule=cosine with an adaptive curriculum",
+    ),
+    "no budget": (
+        ("train", "--curriculum", "adaptive", "--eps-max", 0.4, "--budget-steps", 0),
+        "budget_steps=0; allowed is a number above 0",
     ),
     "ramp": ((*RUN, "--increment", 0.01), "increment=0.01 without a ramp; add --curriculum iter"),
     "preset": ((*RUN, "--preset", "x"), "unknown preset 'x'; there are: cifar10-paper"),
@@ -395,7 +438,7 @@ def test_a_reader_that_has_gone_ends_it_without_a_word() -> None:
         process.stdout.close()
         assert process.stderr is not None
         error = process.stderr.read()
-    assert (process.returncode, error) == (141, b"")
+    assert (process.returncode, own(error.decode())) == (141, "")
 
 
 def test_a_run_s_name_is_text_to_the_terminal(hardball: Hardball, made_run: Path) -> None:

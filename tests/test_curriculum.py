@@ -2,14 +2,21 @@
 
 import math
 from collections.abc import Callable
+from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import pytest
+import torch
 from hypothesis import assume, given
 from hypothesis import strategies as st
+from torch import nn
 
-from hardball import Constant, Iterative, UserError
+from hardball import Constant, Dataset, Iterative, UserError, fit
 from hardball.training import Curriculum
+from hardball.training.curricula.base import check_course
+
+Shape = Literal["linear", "exponential"]
 
 radii = st.floats(0.001, 1.0)
 
@@ -19,7 +26,8 @@ def ramps(draw: st.DrawFn) -> Iterative:
     """Every kind of ramp."""
     target = draw(radii)
     start = draw(st.just(0.0) | st.floats(0.0, target, exclude_max=True))
-    shape = draw(st.sampled_from(["linear", "exponential"])) if start > 1e-9 else "linear"
+    shapes: list[Shape] = ["linear", "exponential"] if start > 1e-9 else ["linear"]
+    shape = draw(st.sampled_from(shapes))
     lengths = st.fixed_dictionaries({"ramp_epochs": st.none() | st.integers(1, 60)})
     increments = st.fixed_dictionaries({"increment": st.floats(target / 200, target)})
     return Iterative(
@@ -178,3 +186,43 @@ def test_bad_arguments_are_named_with_what_is_allowed(name: str) -> None:
         make()
     assert message in str(caught.value)
     assert "\n" not in str(caught.value)
+
+
+@given(ramps())
+def test_every_ramp_passes_the_check_of_a_course(ramp: Iterative) -> None:
+    check_course(ramp)
+    check_course(Constant(ramp.target))
+
+
+@dataclass(frozen=True)
+class Listed(Constant):
+    """ε as given for each epoch."""
+
+    values: tuple[float, ...] = ()
+
+    @property
+    def total_epochs(self) -> int:
+        return len(self.values)
+
+    def eps_at(self, epoch: int, fraction: float = 1.0) -> float:
+        return self.values[epoch]
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ((0.1, 0.2, 0.15), r"Listed lowers ε from 0\.2 to 0\.15 in epoch 3; ε may rise or stay"),
+        ((0.1, math.nan), r"Listed gives ε=nan in epoch 2; allowed is a finite number"),
+        ((0.1, math.inf), r"Listed gives ε=inf in epoch 2"),
+        ((-0.1,), r"Listed gives ε=-0\.1 in epoch 1"),
+        ((0.1, 0.4), r"Listed gives ε=0\.4 in epoch 2, above its largest=0\.3"),
+    ],
+)
+def test_a_course_that_falls_or_is_no_number_is_refused_before_training(
+    values: tuple[float, ...], message: str, digits: Dataset
+) -> None:
+    linear = nn.Linear(64, 10)
+    model, before = nn.Sequential(nn.Flatten(), linear), linear.weight.clone()
+    with pytest.raises(UserError, match=message):
+        fit(model, digits, curriculum=Listed(0.3, values=values))
+    assert torch.equal(linear.weight, before)

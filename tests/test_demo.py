@@ -5,10 +5,12 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from hardball import PGD
 from hardball.cli import main
 from hardball.commands import demo as recipe
 from hardball.data import load_dataset
@@ -18,7 +20,7 @@ from hardball.report import demo as pages
 from hardball.report.html import Section, page
 from hardball.runs import RunFolder
 
-SHORT = {
+SHORT: dict[str, dict[str, Any]] = {
     "standard": {"epochs": 3},
     "direct": {"epochs": 4},
     "curriculum": {"curriculum": {"ramp_epochs": 2, "hold": 1}},
@@ -34,7 +36,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(recipe, "CONTESTANTS", contestants)
     monkeypatch.setitem(recipe.COMMON, "model", {"name": "digits_cnn", "args": {"width": 4}})
-    monkeypatch.setattr(recipe, "ATTACKS", {"weak": recipe.PGD(steps=3)})
+    monkeypatch.setattr(recipe, "ATTACKS", {"weak": PGD(steps=3)})
 
 
 @pytest.mark.usefixtures("short")

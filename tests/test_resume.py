@@ -4,6 +4,7 @@ import pickle
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -115,7 +116,8 @@ def test_a_run_killed_and_resumed_ends_bitwise_as_without_the_kill(
     else:
         assert code == 130
         assert "--resume r" in out
-    assert run(["train", "--resume", "r"], folder)[0] == 0
+    again = ["train", "--resume", "r", "--trust-model-code", "true"]  # of the network in `folder`
+    assert run(again, folder)[0] == 0
     assert result(folder / "r") == whole[kind]
     assert not list(folder.rglob("*.tmp"))
 
@@ -256,7 +258,7 @@ def test_an_extension_whose_origin_has_changed_is_refused(folder: Path) -> None:
 def test_resume_from_python_with_other_arguments_names_the_difference(
     tmp_path: Path, digits: Dataset
 ) -> None:
-    def again(**more: object) -> None:
+    def again(**more: Any) -> None:
         settings = flat.settings(steps=1, **(more or {"lr": 0.01}))
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
         fit(
@@ -291,7 +293,7 @@ def damaged(path: Path) -> None:
 def test_a_finished_run_with_a_changed_file_names_it(name: str, folder: Path) -> None:
     assert run(words("adam", "r"), folder)[0] == 0
     damaged(folder / "r" / name)
-    readers = [["train", "--resume", "r"]]
+    readers: list[list[object]] = [["train", "--resume", "r"]]
     if name != "outcome.json":  # an evaluation needs neither outcome.json nor metrics.csv
         readers += [["evaluate", "r", "--eps", 0.1, "--attacks", "fgsm", "--n", 20]]
         readers += [["extend", "r", "--eps", 0.2, "--epochs", 1]]
@@ -325,7 +327,7 @@ def test_a_config_changed_by_hand_is_read_without_its_first_line(folder: Path) -
     assert RunFolder(folder / "r").config()["norm"] == "l2"
 
 
-LINKS = {
+LINKS: dict[str, tuple[str, list[object]]] = {
     "lock": ("state/lock", ["train", "--resume", "r"]),
     "state": ("state", ["train", "--resume", "r"]),
     "epochs": ("epochs", ["train", "--resume", "r"]),

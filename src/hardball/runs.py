@@ -53,16 +53,21 @@ class Outcome:
     """Examples × attack steps: the cost."""
     seconds: float
     """Wall time over all parts of the run."""
+    failed_eps: float | None = None
+    """Of an adaptive curriculum: the smallest ε above `eps` that was tried and not learned …"""
+    failed_how: str | None = None
+    """… and how it failed: collapse, plateau, masking or non-finite."""
 
 
 SECTIONS: dict[str, dict[str, Any]] = {
     "data": {"name": str, "root": str},
-    "model": {"name": str | None, "args": dict | None, "shape": list[int], "classes": int},
+    "model": {"args": dict | None, "shape": list[int], "classes": int},
     "origin": {"path": str, "sha256": str},
     "curriculum": {"name": str, "target": float, "eps": float},
     "objective": {"name": str},
 }
-"""Types in config.yaml, where they are there. Those of the settings are checked when they are made."""
+"""Types in config.yaml, where they are there. Those of the settings are checked when they are made, and
+a network's name where it is trusted or not."""
 NEEDED = {"data": ("name",), "model": ("shape", "classes"), "origin": ("path", "sha256")}
 
 
@@ -115,6 +120,20 @@ class RunFolder:
     def epoch_file(self, epoch: int) -> Path:
         """The weights after that many epochs."""
         return self.path / "epochs" / f"{epoch:05d}.safetensors"
+
+    @property
+    def decisions_file(self) -> Path:
+        """What an adaptive curriculum decided, a line each."""
+        return self.path / "decisions.jsonl"
+
+    @property
+    def ladder_file(self) -> Path:
+        """Every ε that an adaptive curriculum learned."""
+        return self.path / "ladder.json"
+
+    def rung_file(self, name: str) -> Path:
+        """The weights with which an ε was learned."""
+        return self.path / "rungs" / f"{name}.safetensors"
 
     @property
     def state(self) -> Path:
@@ -255,7 +274,7 @@ def model_from(config: Config, *, trust: bool = False) -> nn.Module:
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
-    """The rows of metrics.csv; none before the first epoch is done.
+    """The rows of metrics.csv, without fields that are empty; none before the first epoch is done.
 
     Raises:
         Damaged: it has changed since it was written, or is something else.
@@ -265,7 +284,7 @@ def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
     content = storage.read_beside_digest(folder.metrics_file, "metrics")
     try:
         rows = csv.DictReader(content.decode().splitlines(), strict=True)
-        return [{name: float(value) for name, value in row.items()} for row in rows]
+        return [{name: float(v) for name, v in row.items() if v != ""} for row in rows]
     except (ValueError, TypeError, csv.Error) as error:
         raise Damaged(
             f"{folder.metrics_file} is no run's metrics ({_first_line(error)}); restore it from a copy"

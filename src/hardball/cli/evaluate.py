@@ -63,7 +63,7 @@ def _parsed(argv: Sequence[str]) -> EvaluateConfig:
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     for part in PARTS.values():
         parser.add_class_arguments(part, None, as_positional=True, instantiate=False)
-    values = parser.parse_args(list(argv)).as_dict()
+    values = parser.parsed(argv)
     return EvaluateConfig(
         **{
             name: part(**{field.name: values[field.name] for field in fields(part)})

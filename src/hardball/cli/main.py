@@ -88,6 +88,24 @@ THEORY = {
     ),
 }
 
+LANDSCAPE = {
+    "weights": Command(
+        place="hardball.cli.landscape:weights",
+        about="The adversarial loss on the segment between two sets of weights.",
+        arguments="START END",
+    ),
+    "inputs": Command(
+        place="hardball.cli.landscape:inputs",
+        about="The loss around images, on the plane of an adversarial and a random direction.",
+        arguments="RUN",
+    ),
+    "convergence": Command(
+        place="hardball.cli.landscape:convergence",
+        about="How the loss and the weights of runs changed from epoch to epoch.",
+        parses=True,
+    ),
+}
+
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command(
         place="hardball.cli.demo:demo",
@@ -115,6 +133,9 @@ COMMANDS: dict[str, Command | Group] = {
         about="Re-check every witness of an evaluation against weights and data, trusting nothing "
         "else.",
         arguments="RUN",
+    ),
+    "landscape": Group(
+        what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),
     "limit": Command(
         place="hardball.cli.limit:limit",

@@ -5,7 +5,7 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from hardball.cli.parsing import Parser, flattened, peek, typed
+from hardball.cli.parsing import Parser, flattened, peek, trusts, typed
 from hardball.cli.terminal import printable, terminal
 from hardball.commands import train as commands
 from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
@@ -28,9 +28,11 @@ class Top:
     """What to train for, and where the result goes."""
 
     eps: float
-    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training)."""
+    """ε to train for, in pixel units ([0, 1] for linf; 0 is standard training). For adaptive the
+    largest to try, which may be written --eps-max."""
     epochs: int | None = None
-    """Epochs in all (30 for constant; for iterative the ramp and its hold)."""
+    """Epochs in all (30 for constant; for iterative the ramp and its hold; for adaptive the most that
+    it may take)."""
     out: Path | None = None
     """Folder of the run; by default runs/ and a name made of the settings."""
 
@@ -84,17 +86,18 @@ class _Request:
         about: str | None,
         origin: Path | None = None,
     ) -> None:
-        self.argv = argv
+        kind = peek(argv, "curriculum") or "constant"
+        self.argv = _with_eps(argv, kind)
         self.defaults: Mapping[str, Any] = {}
         if name == "extend":
             found = commands.inherited(origin) if origin is not None and origin.exists() else {}
-            self.defaults = {"epochs": 5, **found}
-        kind = peek(argv, "curriculum") or "constant"
+            # an adaptive curriculum ends by itself
+            self.defaults = found if kind == "adaptive" else {"epochs": 5, **found}
         chosen = peek(argv, "preset")
         if chosen is not None:
             values = preset(chosen, "extend" if name == "extend" else kind)
             self.defaults = merged(self.defaults, values)
-        self.trust = (peek(argv, "trust_model_code") or "false").lower() == "true"
+        self.trust = trusts(argv)
         self.parser = self._parser(name, arguments, about, kind)
 
     def _parser(self, name: str, arguments: str, about: str | None, kind: str) -> Parser:
@@ -119,7 +122,8 @@ class _Request:
             "--curriculum.name",
             type=str,
             default=kind,
-            help="How ε moves: constant, iterative (a ramp up to ε), or your own "
+            help="How ε moves: constant, iterative (a ramp up to ε), adaptive (as far as the "
+            "network learns: give --eps-max), or your own "
             "package.module:Class; its fields are flags, too.",
         )
         parser.add_fields(curriculum, "curriculum", skip=[target_field(curriculum), "epochs"])
@@ -160,6 +164,29 @@ class _Request:
         return TrainConfig.of(values, trusted=trusted)
 
 
+def _with_eps(argv: Sequence[str], kind: str) -> Sequence[str]:
+    """The words with --eps for --eps-max, which is what an adaptive curriculum calls its ε.
+
+    Raises:
+        UserError: both of them, or an adaptive curriculum with neither.
+    """
+    largest, eps = typed(argv, "eps_max"), typed(argv, "eps")
+    if largest is not None and eps is not None:
+        raise UserError(f"--eps {eps} beside --eps-max {largest}, which are one setting; give one")
+    if kind != "adaptive":
+        if largest is not None and CURRICULA.get(kind):
+            raise UserError(
+                f"eps_max={largest} without --curriculum adaptive; add it, or give --eps {largest}"
+            )
+        return argv
+    asked = peek(argv, "eps") or peek(argv, "resume") or {"-h", "--help"} & {*argv}
+    if largest is None and not asked:
+        raise UserError(
+            "missing --eps-max: the largest ε that an adaptive curriculum may reach, e.g. --eps-max 0.4"
+        )
+    return ["--eps" + word[9:] if word.split("=")[0] == "--eps_max" else word for word in argv]
+
+
 def _refuse_flags_of_others(argv: Sequence[str], parser: Parser) -> None:
     """A flag of a curriculum that was not chosen."""
     mine = {*parser.short_forms(), *(action.dest for action in parser._actions)}
@@ -177,7 +204,8 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     short = parser.short_forms()
     given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
     given = [short.get(flag, flag) for flag in given]
-    allowed = {"resume", "trust_model_code", *(f"machine.{name}" for name in movable)}
+    names = {f"{group}.name" for group in NAMED}
+    allowed = {"resume", "trust_model_code", *names, *(f"machine.{name}" for name in movable)}
     other = sorted(set(given) - allowed)
     if other:
         forms = [flag for flag, key in short.items() if key == other[0]]
@@ -188,8 +216,10 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
         )
     values = parser.parsed([*argv, "--eps", "0"])
     machine = {name: values["machine"][name] for name in movable if f"machine.{name}" in given}
-    trust = bool(values["trust_model_code"])
-    return _report(commands.resume(path, machine, trust=trust, console=terminal()))
+    named = {group: values[group]["name"] for group in NAMED if f"{group}.name" in given}
+    return _report(
+        commands.resume(path, machine, trust=trusts(argv), named=named, console=terminal())
+    )
 
 
 def _report(run: Run) -> int:

@@ -103,6 +103,7 @@ def trained_eps(run: Path, config: Config) -> float:
         UserError: its config does not say.
     """
     curriculum = config.get("curriculum") or {}
+    # runs of schema 1, before curricula had names, say eps
     found = curriculum.get("target", curriculum.get("eps"))
     if found is None:
         raise UserError(

@@ -1,6 +1,6 @@
 """A training asked for by names: what `hardball train` and `hardball extend` do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -14,7 +14,7 @@ from hardball.data import load_dataset
 from hardball.errors import UserError
 from hardball.runs import Config, Run, RunFolder, model_from
 from hardball.seeding import derive
-from hardball.training import Constant, Curriculum, Settings, checkpoint, fit
+from hardball.training import Adaptive, Constant, Curriculum, Settings, checkpoint, fit
 from hardball.training.curricula import curriculum_from
 from hardball.training.fit import SCHEMA
 from hardball.training.machine import Machine
@@ -106,12 +106,19 @@ class TrainConfig:
         if self.out is not None:
             return self.out
         eps = self.curriculum.target
-        kind = "standard" if eps == 0 else "at" if isinstance(self.curriculum, Constant) else "iat"
+        kind = "standard" if eps == 0 else _kind(self.curriculum)
         prefix = f"{self.data.name.replace(':', '.')}-{kind}"
         if origin is not None:
             # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
             prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
         return Path("runs") / f"{prefix}-{eps:.4g}-seed{self.settings.seed}"
+
+
+def _kind(curriculum: Curriculum) -> str:
+    """How a run's folder is called after its curriculum."""
+    if isinstance(curriculum, Adaptive):
+        return "adaptive"
+    return "at" if isinstance(curriculum, Constant) else "iat"
 
 
 def train(
@@ -146,7 +153,7 @@ def train(
         "model": spec,
         "origin": None,
     }
-    model = _fresh(about, settings.seed, trust=config.trust)
+    model = fresh(about, settings.seed, trust=config.trust)
     if origin is not None:
         digest = storage.load_weights(model, weights_of(origin))
         about["origin"] = {"path": str(origin), "sha256": digest}
@@ -167,6 +174,7 @@ def resume(
     machine: Mapping[str, Any] | None = None,
     *,
     trust: bool = False,
+    named: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> Run:
     """Continue a run where it stopped.
@@ -174,6 +182,8 @@ def resume(
     Args:
         machine: fields of `Machine` that differ from the run's: it may move to other devices.
         trust: code outside hardball that the run's config.yaml names may run.
+        named: those names that the user gives (of data, model, curriculum or objective): they may
+            run too, and must be the run's.
 
     Raises:
         UserError: no run there, or its data or origin are gone.
@@ -189,24 +199,39 @@ def resume(
         raise UserError(
             f"{path} was started from Python; resume it with the same call and resume=True"
         )
-    settings = Settings.of(config, trusted=trust)
+    trusts = _trusting(path, config, trust, named or {})
+    settings = Settings.of(config, trusted=trusts("objective"))
     if machine:
         moved: Machine = replace(settings.machine, **machine)
         settings = replace(settings, machine=moved)
-    model = _fresh(config, settings.seed, trust=trust)
+    model = fresh(config, settings.seed, trust=trusts("model"))
     if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
         _start_from(model, config["origin"])
     known = config["data"]
     return fit(
         model,
-        load_dataset(known["name"], known.get("root", "data"), "train", trust=trust),
-        curriculum=curriculum_from(config["curriculum"], trusted=trust),
+        load_dataset(known["name"], known.get("root", "data"), "train", trust=trusts("data")),
+        curriculum=curriculum_from(config["curriculum"], trusted=trusts("curriculum")),
         settings=settings,
         out=path,
         resume=True,
         about={key: config.get(key) for key in ("data", "model", "origin")},
         console=console,
     )
+
+
+def _trusting(
+    path: Path, config: Config, trust: bool, named: Mapping[str, str]
+) -> Callable[[str], bool]:
+    """Which of a run's names may be of code outside hardball: all, or those the user gives."""
+    for group, name in named.items():
+        known = config[group]["name"]
+        if name != known:
+            raise UserError(
+                f"`{group}={name}`, but the {group} of {path} is {known}; leave it out, or start a new "
+                "run"
+            )
+    return lambda group: trust or group in named
 
 
 INHERITED = (
@@ -246,7 +271,7 @@ def weights_of(origin: Path) -> Path:
     return RunFolder(origin).weights_file if origin.is_dir() else origin
 
 
-def _fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
+def fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))

@@ -1,7 +1,7 @@
 """What an evaluation has found so far, on disk as it comes: a killed one continues.
 
 A journal is a folder of small files, each written atomically and never changed. Its records are
-dicts of numbers, strings and tensors under keys; who writes them decides what they mean.
+dicts of numbers, strings and tensors under keys; the writer of a record decides what it means.
 """
 
 import json

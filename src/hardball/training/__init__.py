@@ -1,7 +1,7 @@
 """Training along a curriculum."""
 
 from hardball.training.attack import TrainingAttack
-from hardball.training.curricula import CURRICULA, Constant, Curriculum, Iterative
+from hardball.training.curricula import CURRICULA, Adaptive, Constant, Curriculum, Iterative
 from hardball.training.fit import fit
 from hardball.training.machine import Machine
 from hardball.training.objectives import MART, OBJECTIVES, TRADES, Adversarial, Objective
@@ -14,6 +14,7 @@ __all__ = [
     "MART",
     "OBJECTIVES",
     "TRADES",
+    "Adaptive",
     "Adversarial",
     "Constant",
     "Curriculum",

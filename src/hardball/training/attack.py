@@ -111,6 +111,15 @@ class TrainingAttack:
         assert attack.steps is not None
         return replace(attack, step_size=self.reach * eps / attack.steps)
 
+    def stronger(self, doublings: int) -> "TrainingAttack":
+        """The same reach in 2^doublings times as many, smaller steps."""
+        factor = 2**doublings
+        if factor == 1:
+            return self
+        steps = None if self.pgd.steps is None else factor * self.pgd.steps
+        size = None if self.step_size is None else self.step_size / factor
+        return replace(self, steps=steps, step_size=size)
+
     def validation_at(self, eps: float) -> PGD:
         """The attack on the validation part at ε > 0: the same in all epochs, on the cross entropy."""
         attack = replace(self.at(eps), loss="cross_entropy")

@@ -21,12 +21,14 @@ from hardball.errors import UserError
 from hardball.perf import fast, keep_memory
 from hardball.runs import Config, Run, RunFolder
 from hardball.training.attack import TrainingAttack
-from hardball.training.curricula import Curriculum, as_spec
+from hardball.training.curricula import Adaptive, Curriculum, as_spec
+from hardball.training.curricula.base import check_course
 from hardball.training.distributed import in_first
 from hardball.training.loop import Trainer
 from hardball.training.machine import launch, matrix_products
 from hardball.training.objectives import Objective
 from hardball.training.settings import Settings
+from hardball.training.steered import Steered, check_search
 
 SCHEMA = 2
 """Of config.yaml. Schema 1, flat, is that of hardball before objectives."""
@@ -59,7 +61,8 @@ def fit(
             it those of a smaller ε for extended adversarial training. It is trained in channels_last
             if it works there, which is faster: flatten activations by `flatten(1)`, not `view`.
         data: the training part.
-        curriculum: how ε moves: `Constant`, `Iterative` or anything with the same methods.
+        curriculum: how ε moves: `Constant`, `Iterative`, anything with the same methods, or
+            `Adaptive`, which decides for itself.
         epochs: overrides the curriculum's own number.
         objective: what the parameters descend and the attack climbs; by default the adversarial
             cross entropy.
@@ -87,13 +90,18 @@ def fit(
     if validation is None:
         held = settings.validation or max(1, min(1000, len(data) // 10))
         data, validation = split_validation(data, held, settings.seed)
+    steered = isinstance(curriculum, Adaptive)
+    if isinstance(curriculum, Adaptive):
+        check_search(curriculum, settings, len(data), len(validation))
+    else:
+        check_course(curriculum)
     config = describe(curriculum, settings, about)
     folder = None if out is None else RunFolder(Path(out))
     if folder is not None and not resume:
         folder.refuse_if_taken()
     fabric = fabric or launch(settings.machine)
     keep_memory()
-    trainer = Trainer(
+    trainer = (Steered if steered else Trainer)(
         model,
         data.to(fabric.device),
         validation.to(fabric.device),

@@ -16,8 +16,6 @@ from torch import Tensor, nn
 
 from hardball import storage
 from hardball.data import Dataset
-from hardball.errors import UserError
-from hardball.isolation import evaluating
 from hardball.perf import prefer_channels_last
 from hardball.runs import (
     COLLAPSED,
@@ -39,31 +37,23 @@ from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.progress import Travelled
 from hardball.training.settings import Settings
-from hardball.training.update import Passes, Sums, Update, validate
-from hardball.validation import logits_of_copy
+from hardball.training.update import Passes, Sums, Update, check_classes, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
 
-def check_classes(model: nn.Module, data: Dataset) -> None:
-    """See that the model returns one logit per class, before anything is trained or written.
-
-    Raises:
-        UserError: it returns something else, or changes its images.
-    """
-    with evaluating(model), torch.no_grad():
-        found = logits_of_copy(model, data.images[:2]).shape[1]
-    if found != data.classes:
-        raise UserError(
-            f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
-            "is one for each class: change its last layer"
-        )
-
-
 class Trainer:
-    """State of one training: position, optimiser, history, the last good weights."""
+    """State of one training: position, optimiser, history, the last good weights.
+
+    This one follows a curriculum that is fixed beforehand. `steered.Steered` asks one that decides
+    after each epoch, and overrides what is marked so.
+    """
+
+    reported: tuple[str, ...] = (FINISHED, COLLAPSED)
+    """Outcomes whose message is not shown at the end: a collapse was reported when it came."""
 
     def __init__(
         self,
@@ -90,6 +80,7 @@ class Trainer:
         self.average = (
             Average(model, settings.optimizer.average) if settings.optimizer.average else None
         )
+        self.travelled = Travelled(model)
         self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = stopping.constant_loss(train.labels, train.classes)
@@ -109,7 +100,9 @@ class Trainer:
                 storage.load_weights(self.model, self.folder.weights_file)
                 self.history = read_metrics(self.folder)
                 return ended
-            self._restore(checkpoint.load(self.folder.state, self.fingerprint))
+            found = checkpoint.load(self.folder.state, self.fingerprint)
+            if found is not None:
+                self._restore(found)
         watcher = Watcher(
             planned=self._planned(),
             folder=self.folder if self.fabric.is_global_zero else None,
@@ -124,20 +117,21 @@ class Trainer:
             if outcome.status != INTERRUPTED:
                 self._keep_good()
             self._write(lambda folder: folder.write_outcome(outcome))
-            if outcome.status not in (FINISHED, COLLAPSED):  # a collapse was reported when it came
+            if outcome.status not in self.reported:
                 watcher.say(outcome.message)
         self.fabric.barrier()
         return outcome
 
     def _loop(self, watcher: Watcher, interrupt: Interrupt) -> Outcome:
         started = time.monotonic() - self.seconds
-        while self.epoch < self.curriculum.total_epochs:
+        while self._goes_on():
             status = self._one_epoch(watcher, interrupt, started)
             if status == NON_FINITE:
-                return self._outcome(
-                    NON_FINITE,
-                    non_finite_message(self._eps(), self.epoch + 1, self.settings.optimizer.lr),
-                )
+                self.seconds = time.monotonic() - started
+                ended = self._on_non_finite(watcher)
+                if ended is not None:
+                    return ended
+                continue
             if status == INTERRUPTED:
                 self._save()
                 cure = (
@@ -149,7 +143,20 @@ class Trainer:
             ended = self._finish_epoch(watcher, started)
             if ended is not None:
                 return ended
-        self._accept()
+        return self._end()
+
+    def _goes_on(self) -> bool:
+        """Another epoch follows (overridden)."""
+        return self.epoch < self.curriculum.total_epochs
+
+    def _on_non_finite(self, watcher: Watcher) -> Outcome | None:
+        """A loss or gradient is no number; the update was not taken (overridden)."""
+        lr = self.settings.optimizer.lr
+        return self._outcome(NON_FINITE, non_finite_message(self._eps(), self.epoch + 1, lr))
+
+    def _end(self) -> Outcome:
+        """After the last epoch (overridden)."""
+        self._accept(self.curriculum.eps_at(max(0, self.epoch - 1)))
         return self._outcome(FINISHED, f"finished {self.epoch} epochs at ε={self.good_eps:g}")
 
     def _one_epoch(self, watcher: Watcher, interrupt: Interrupt, started: float) -> str | None:
@@ -164,7 +171,8 @@ class Trainer:
             rows = order[self.step * size : (self.step + 1) * size]
             batch = self.train.images[rows], self.train.labels[rows]
             eps = self._eps()
-            self._set_learning_rate()
+            for group in self.optimizer.param_groups:
+                group["lr"] = self._lr()
             if self.step == self.steps // 2:
                 self.sums.restart_tail()
             seed = derive(settings.seed, self.epoch, self.step)
@@ -199,21 +207,30 @@ class Trainer:
         return None
 
     def _finish_epoch(self, watcher: Watcher, started: float) -> Outcome | None:
-        """Measure, decide, record; an outcome if training ends here."""
-        eps = self.curriculum.eps_at(self.epoch)
-        row, tail = self._measure(eps)
+        """Measure, record, decide; an outcome if training ends here."""
+        row, tail = self._measure(self._trained_eps())
         self.history.append(row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums.zero(self.fabric.device)
         self.seconds = time.monotonic() - started
         row["seconds"] = self.seconds
         is_constant = stopping.collapsed(tail["loss"], tail["one_class"], self.floor)
-        is_collapsed = is_constant and self.epoch * self.steps >= stopping.WARM_UP
-        row["collapsed"] = float(is_collapsed)
+        row["collapsed"] = float(is_constant and self.epoch * self.steps >= stopping.WARM_UP)
+        watcher.epoch(row)
+        self._write(lambda folder: write_metrics(folder, self.history))
+        return self._judge(watcher, row, tail["loss"], is_constant=is_constant)
+
+    def _judge(
+        self, watcher: Watcher, row: Row, loss: float, *, is_constant: bool
+    ) -> Outcome | None:
+        """What follows from an epoch (overridden).
+
+        Args:
+            loss: of its second half; `is_constant`: there it was that of a constant predictor.
+        """
+        eps, is_collapsed = row["eps"], bool(row["collapsed"])
         losses = [r["val_adv_loss"] for r in self.history]
         classes = self.train.classes
         last_good = stopping.sudden_increase(losses, classes) if self.curriculum.may_stop else None
-        watcher.epoch(row)
-        self._write(lambda folder: write_metrics(folder, self.history))
         if last_good is not None:
             # usually the epoch before the increase; an earlier one if that was in doubt itself
             kept = eps if self.good is None else self.good_eps
@@ -221,20 +238,23 @@ class Trainer:
                 STOPPED,
                 increase_message(self.curriculum.target, kept, losses[last_good], losses[-1]),
             )
-        keep_every = self.settings.machine.keep_every
-        if keep_every and self.epoch % keep_every == 0:
-            self._write_weights(lambda folder: folder.epoch_file(self.epoch))
+        self._keep_epoch()
         waits = self.curriculum.may_stop and not stopping.good_before_increase(losses, classes)
         if not is_constant and not waits:
-            self._accept()
+            self._accept(eps)
         if self.epoch > 1 and self.history[-2]["collapsed"] and not is_collapsed:
             watcher.say(f"the collapse ended in epoch {self.epoch} at ε={eps:g}")
         if is_collapsed:
-            ended = self._on_collapse(watcher, eps, tail["loss"])
+            ended = self._on_collapse(watcher, eps, loss)
             if ended is not None:
                 return ended
         self._save()
         return None
+
+    def _keep_epoch(self) -> None:
+        keep_every = self.settings.machine.keep_every
+        if keep_every and self.epoch % keep_every == 0:
+            self._write_weights(lambda folder: folder.epoch_file(self.epoch))
 
     def _on_collapse(self, watcher: Watcher, eps: float, loss: float) -> Outcome | None:
         in_a_row = 0
@@ -261,6 +281,7 @@ class Trainer:
             held = validate(
                 self.update, self.held, self.threat.at(eps), derive(self.settings.seed, 0, 0, 1)
             )
+            distance = self.travelled.distance(self.model)
         before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
         taken = self.sample_steps - before["sample_steps"]
         row = {
@@ -271,9 +292,12 @@ class Trainer:
             "adv_accuracy": mean["accuracy"],
             "one_class": tail["one_class"],
             **held,
+            "weight_distance": distance,
             "sample_steps": float(self.sample_steps),
             "sample_steps_per_second": taken / max(1e-9, self.seconds - before["seconds"]),
         }
+        if "adv_loss" in before:  # the first epoch has none before it
+            row["loss_change"] = row["adv_loss"] - before["adv_loss"]
         return row, tail
 
     def _kept_weights(self) -> AbstractContextManager[None]:
@@ -284,18 +308,23 @@ class Trainer:
         return [self.fabric.device] if self.fabric.device.type == "cuda" else []
 
     def _eps(self) -> float:
+        """ε of the next step (overridden)."""
         return self.curriculum.eps_at(self.epoch, (self.step + 1) / self.steps)
 
-    def _set_learning_rate(self) -> None:
+    def _trained_eps(self) -> float:
+        """ε at the end of this epoch (overridden)."""
+        return self.curriculum.eps_at(self.epoch)
+
+    def _lr(self) -> float:
+        """Learning rate of the next step (overridden)."""
         done = (self.epoch + self.step / self.steps) / self.curriculum.total_epochs
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.optimizer.lr_at(done)
+        return self.settings.optimizer.lr_at(done)
 
     def _finishing(self, epoch: int) -> bool:
         return epoch >= self.curriculum.total_epochs - self.settings.attack.finish_epochs
 
     def _planned(self) -> float:
-        """Sample-steps of the whole curriculum, for the time left."""
+        """Sample-steps of the whole curriculum, for the time left (overridden)."""
         epochs = range(self.curriculum.total_epochs)
         steps = [
             self.update.attack_steps(
@@ -305,9 +334,9 @@ class Trainer:
         ]
         return float(sum(steps) * len(self.train))
 
-    def _accept(self) -> None:
-        """The weights as they are now are good."""
-        self.good_eps = self.curriculum.eps_at(max(0, self.epoch - 1))
+    def _accept(self, eps: float) -> None:
+        """The weights as they are now are good, at ε."""
+        self.good_eps = eps
         with self._kept_weights():
             self.good = copied(self.model)
         self._write_weights(lambda folder: folder.weights_file)
@@ -346,24 +375,28 @@ class Trainer:
         self.sums.reduce(self.fabric)
         if not self.fabric.is_global_zero:
             self.sums = Sums.zero(self.fabric.device)  # process 0 has them: not counted twice
-        state = {
+        at, state = (self.epoch, self.step), self._state()
+        self._write(lambda folder: checkpoint.save(folder.state, at, state))
+
+    def _state(self) -> dict[str, Any]:
+        """What a resume point holds (extended)."""
+        return {
             "fingerprint": self.fingerprint,
             "position": [self.epoch, self.step],
             "model": self.model.state_dict(),
             "optimizer": self.optimizer.state_dict(),
             "good": self.good,
             "average": None if self.average is None else self.average.weights,
+            # between epochs they are the kept weights, which are in the point already
+            "travelled": self.travelled.state() if self.step else None,
             "carried": None if self.carried is None else self.carried.levels,
             "sums": self.sums.state(),
             "history": self.history,
             "numbers": [self.sample_steps, self.seconds, self.good_eps],
         }
-        at = (self.epoch, self.step)
-        self._write(lambda folder: checkpoint.save(folder.state, at, state))
 
-    def _restore(self, state: dict[str, Any] | None) -> None:
-        if state is None:
-            return
+    def _restore(self, state: dict[str, Any]) -> None:
+        """Go on from a resume point (extended)."""
         self.epoch, self.step = state["position"]
         self.model.load_state_dict(state["model"])
         self.optimizer.load_state_dict(state["optimizer"])
@@ -372,6 +405,8 @@ class Trainer:
             self.average.restore(state["average"])
         if self.carried is not None:
             self.carried.levels.copy_(state["carried"])
+        with self._kept_weights():
+            self.travelled = Travelled(self.model, state["travelled"])
         self.history = state["history"]
         self.sample_steps, self.seconds, self.good_eps = state["numbers"]
         if self.fabric.is_global_zero:

@@ -1,8 +1,12 @@
 """The messages of a training that goes wrong: what happened, at which ε, what to try."""
 
 import math
+from collections.abc import Mapping, Sequence
+from typing import Any
 
-from hardball.training.curricula import Curriculum
+from hardball.runs import COLLAPSED, FINISHED, NON_FINITE, STOPPED
+from hardball.training.curricula import Adaptive, Curriculum
+from hardball.training.curricula.steering import State
 
 
 def collapse_message(
@@ -40,3 +44,29 @@ def non_finite_message(eps: float, epoch: int, lr: float) -> str:
         f"non-finite loss or gradient at ε={eps:g} in epoch {epoch}; stopped before the update, "
         f"the last good weights are kept; try a smaller learning rate, e.g. lr={smaller:g}"
     )
+
+
+def search_outcome(
+    state: State, curriculum: Adaptive, ladder: Sequence[Mapping[str, Any]]
+) -> tuple[str, str]:
+    """How an adaptive curriculum ended: status and message."""
+    asked = f"asked for up to ε={curriculum.eps_max:g}"
+    if state.learned is None:
+        status = NON_FINITE if state.how == "non-finite" else COLLAPSED
+        why = f"{state.how} at ε={state.trial:g}" if state.how else "the budget ended first"
+        return status, (
+            f"{asked}, learned nothing: {why}; start from weights of a smaller ε (hardball extend RUN), "
+            "try a smaller learning rate or raise the budget"
+        )
+    probed = next((r["probe"] for r in ladder if r["eps"] == state.learned), None)
+    said = f" (probe accuracy {probed['accuracy']:.1%})" if probed else ""
+    learned = f"{asked}, learned ε={state.learned:g}{said} in {state.epochs} epochs"
+    if state.learned >= curriculum.eps_max:
+        return FINISHED, learned
+    kept = f"the weights of ε={state.learned:g} are kept"
+    if state.failed is None:
+        return STOPPED, f"{learned}; the budget ended before anything failed: raise it; {kept}"
+    failed = f"{learned}; it failed at ε={state.failed:g} by {state.how}"
+    if state.how != "non-finite" and state.increment >= curriculum.least_increment:
+        failed += ", and the budget ended before smaller increments were tried"
+    return STOPPED, f"{failed}; {kept}"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.data import Dataset, augment
+from hardball.errors import UserError
 from hardball.isolation import evaluating, untouched
 from hardball.losses import Loss, correct, cross_entropy
 from hardball.perf import Captured
@@ -20,6 +21,7 @@ from hardball.seeding import derive
 from hardball.threats import ThreatModel
 from hardball.training.atta import Carried
 from hardball.training.settings import Settings
+from hardball.validation import logits_of_copy
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -98,6 +100,21 @@ class Passes(nn.Module):
 
     def forward(self, *batches: Tensor) -> list[Tensor]:
         return [self.model(images) for images in batches]
+
+
+def check_classes(model: nn.Module, data: Dataset) -> None:
+    """See that the model returns one logit per class, before anything is trained or written.
+
+    Raises:
+        UserError: it returns something else, or changes its images.
+    """
+    with evaluating(model), torch.no_grad():
+        found = logits_of_copy(model, data.images[:2]).shape[1]
+    if found != data.classes:
+        raise UserError(
+            f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
+            "is one for each class: change its last layer"
+        )
 
 
 class Update:

@@ -1,5 +1,6 @@
 """How ε moves during training."""
 
+from hardball.training.curricula.adaptive import Adaptive
 from hardball.training.curricula.base import Curriculum
 from hardball.training.curricula.constant import Constant
 from hardball.training.curricula.iterative import Iterative
@@ -7,6 +8,7 @@ from hardball.training.curricula.table import CURRICULA, as_spec, curriculum_cla
 
 __all__ = [
     "CURRICULA",
+    "Adaptive",
     "Constant",
     "Curriculum",
     "Iterative",

@@ -42,6 +42,35 @@ class Curriculum(Protocol):
         ...
 
 
+def check_course(curriculum: Curriculum) -> None:
+    """See that ε never falls and stays within `largest`, over all epochs.
+
+    Raises:
+        UserError: an epoch where it does not.
+    """
+    before = 0.0
+    for epoch in range(curriculum.total_epochs):
+        for fraction in (0.01, 0.5, 1.0):
+            eps = curriculum.eps_at(epoch, fraction)
+            name = type(curriculum).__name__
+            if not (eps >= 0 and math.isfinite(eps)):
+                raise UserError(
+                    f"{name} gives ε={eps} in epoch {epoch + 1}; allowed is a finite number, 0 or "
+                    "more: correct its eps_at"
+                )
+            if eps < before:
+                raise UserError(
+                    f"{name} lowers ε from {before:g} to {eps:g} in epoch {epoch + 1}; ε may rise or "
+                    "stay: correct its eps_at"
+                )
+            if eps > curriculum.largest:
+                raise UserError(
+                    f"{name} gives ε={eps:g} in epoch {epoch + 1}, above its largest="
+                    f"{curriculum.largest:g}; correct one of them"
+                )
+            before = eps
+
+
 def check_eps(name: str, eps: float) -> None:
     if not (eps >= 0 and math.isfinite(eps)):
         raise UserError(f"{name}={eps}; allowed is a finite number, 0 or more")

@@ -6,11 +6,16 @@ from typing import Any
 
 from hardball import names
 from hardball.errors import UserError
+from hardball.training.curricula.adaptive import Adaptive
 from hardball.training.curricula.base import Curriculum
 from hardball.training.curricula.constant import Constant
 from hardball.training.curricula.iterative import Iterative
 
-CURRICULA: dict[str, type[Any]] = {"constant": Constant, "iterative": Iterative}
+CURRICULA: dict[str, type[Any]] = {
+    "constant": Constant,
+    "iterative": Iterative,
+    "adaptive": Adaptive,
+}
 """name → class, whose first field is the target ε."""
 
 
