@@ -59,6 +59,37 @@ class Outcome:
     """… and how it failed: collapse, plateau, masking or non-finite."""
 
 
+SECTIONS: dict[str, dict[str, Any]] = {
+    "data": {"name": str, "root": str},
+    "model": {"name": str | None, "args": dict | None, "shape": list[int], "classes": int},
+    "origin": {"path": str, "sha256": str},
+    "curriculum": {"name": str, "target": float, "eps": float},
+    "objective": {"name": str},
+}
+"""Types in config.yaml, where they are there. Those of the settings are checked when they are made."""
+NEEDED = {"data": ("name",), "model": ("shape", "classes"), "origin": ("path", "sha256")}
+
+
+def _check_config(path: Path, config: Config) -> None:
+    """Refuse a config whose sections have other forms than those that training writes.
+
+    Raises:
+        Damaged: the first that has.
+    """
+    for section, kinds in SECTIONS.items():
+        values = config.get(section)
+        if values is None or values == {}:
+            continue
+        try:
+            names.check_types("config", {section: dict}, config)
+            names.check_types(section, kinds, values)
+        except UserError as error:
+            raise Damaged(f"{path}: {error}; restore it from a copy") from error
+        lacking = [name for name in NEEDED.get(section, ()) if name not in values]
+        if lacking and not (section == "model" and values.get("name") is None):
+            raise Damaged(f"{path}: {section} has no {lacking[0]}; restore it from a copy")
+
+
 @dataclass(frozen=True)
 class RunFolder:
     """The files of a run, by name."""
@@ -147,10 +178,9 @@ class RunFolder:
             raise Damaged(
                 f"{self.config_file} is damaged: {_first_line(error)}; restore it from a copy"
             ) from error
-        if not isinstance(config, dict) or not all(
-            isinstance(config.get(part) or {}, dict) for part in ("data", "model", "origin")
-        ):
+        if not isinstance(config, dict):
             raise Damaged(f"{self.config_file} is no run's config; restore it from a copy")
+        _check_config(self.config_file, config)
         return config
 
     def outcome(self) -> Outcome | None:

@@ -231,13 +231,17 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_atomically(path, sealed(format_safetensors(tensors, metadata={SEAL: UNSEALED})))
 
 
-def load_weights(model: nn.Module, path: Path) -> None:
+def load_weights(model: nn.Module, path: Path) -> str:
     """Fill `model` from a safetensors file.
+
+    Returns:
+        SHA-256 of the file.
 
     Raises:
         StorageError: the file is missing.
         Damaged: it is truncated, changed, or no safetensors file (a web page, a pickle).
-        WrongArchitecture: its tensors are not those of the model. The model is then unchanged.
+        WrongArchitecture: its tensors are not those of the model, or of another kind (complex numbers,
+            integers). The model is then unchanged.
     """
     content = read_bytes(path, "weights")
     tensors = _parse(path, content)
@@ -260,7 +264,23 @@ def load_weights(model: nn.Module, path: Path) -> None:
                 f"weights {path} are of another architecture: {name} is {list(found)} there and "
                 f"{list(value.shape)} in the model; pass the `model_args` they were trained with"
             )
+        if _kind(tensors[name]) != _kind(value):
+            raise WrongArchitecture(
+                f"weights {path}: {name} is of type {_dtype(tensors[name])} there and {_dtype(value)} "
+                "in the model; convert them to that (quantized weights need their scales)"
+            )
     model.load_state_dict(tensors)
+    return digest(content)
+
+
+def _kind(tensor: Tensor) -> tuple[bool, bool, bool]:
+    """What a cast within changes values by rounding at most: floats, complex numbers, bools, integers."""
+    dtype = tensor.dtype
+    return dtype.is_floating_point, dtype.is_complex, dtype == torch.bool
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
 
 
 def _parse(path: Path, content: bytes) -> dict[str, Tensor]:

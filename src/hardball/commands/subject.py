@@ -1,5 +1,6 @@
 """What is evaluated: a network with its weights, and the images it is asked about."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -11,7 +12,10 @@ from hardball import names, storage
 from hardball.commands.train import DEFAULT_MODELS, weights_of
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
+from hardball.evaluation.forward import accepting
+from hardball.isolation import evaluating
 from hardball.runs import Config, RunFolder, model_from
+from hardball.validation import logits_of_copy
 
 Split = Literal["test", "train"]
 
@@ -90,14 +94,36 @@ def subject(asked: SubjectConfig) -> Subject:
         "shape": spec.get("shape") or list(whole.shape),
         "classes": spec.get("classes") or whole.classes,
     }
+    if asked.n is not None and asked.n > len(whole):
+        raise UserError(
+            f"`n={asked.n}` of the {len(whole)} images of {name}; allowed is up to that, and all of "
+            "them without it"
+        )
     network = model_from(config, trust=True)
-    storage.load_weights(network, weights_of(asked.run))
+    digest = storage.load_weights(network, weights_of(asked.run))
+    data = replace(whole, name=name).rows(slice(0, asked.n))
+    _try_out(network.eval(), data, config["model"]["shape"])
     return Subject(
-        network=network.eval().to(device),
-        data=replace(whole, name=name).rows(slice(0, asked.n)).to(device),
-        config=config,
-        weights_sha256=storage.digest(storage.read_bytes(weights_of(asked.run), "weights")),
+        network=network.to(device), data=data.to(device), config=config, weights_sha256=digest
     )
+
+
+def _try_out(network: nn.Module, data: Dataset, shape: Sequence[int]) -> None:
+    """One forward pass of images of another shape than the network was made for.
+
+    Raises:
+        UserError: it does not take them.
+    """
+    if list(data.shape) == list(shape):
+        return
+    try:
+        with evaluating(network), torch.no_grad():
+            logits_of_copy(accepting(network, data.images.dtype), data.images[:1])
+    except (RuntimeError, IndexError) as error:
+        raise UserError(
+            f"the network was made for images {list(shape)} and does not take those of {data.name}, "
+            f"{list(data.shape)} ({str(error).splitlines()[0]}); pass the `data` it was made for"
+        ) from error
 
 
 KINDS = {"data": "data set", "model": "model"}

@@ -151,11 +151,12 @@ def train(
     about: Config = {
         "data": {"name": config.data.name, "root": str(config.data.root)},
         "model": spec,
-        "origin": None if origin is None else _origin(origin),
+        "origin": None,
     }
     model = fresh(about, settings.seed, trust=config.trust)
     if origin is not None:
-        storage.load_weights(model, weights_of(origin))
+        digest = storage.load_weights(model, weights_of(origin))
+        about["origin"] = {"path": str(origin), "sha256": digest}
     return fit(
         model,
         data,
@@ -194,7 +195,7 @@ def resume(
             f"{path} was made by another version of hardball (config.yaml has schema "
             f"{config.get('schema', 1)}, this version reads {SCHEMA}); train anew in another `out`"
         )
-    if not config.get("data"):
+    if not config.get("data") or not config.get("curriculum"):
         raise UserError(
             f"{path} was started from Python; resume it with the same call and resume=True"
         )
@@ -209,12 +210,12 @@ def resume(
     known = config["data"]
     return fit(
         model,
-        load_dataset(known["name"], known["root"], "train", trust=trusts("data")),
+        load_dataset(known["name"], known.get("root", "data"), "train", trust=trusts("data")),
         curriculum=curriculum_from(config["curriculum"], trusted=trusts("curriculum")),
         settings=settings,
         out=path,
         resume=True,
-        about={key: config[key] for key in ("data", "model", "origin")},
+        about={key: config.get(key) for key in ("data", "model", "origin")},
         console=console,
     )
 
@@ -256,12 +257,12 @@ def inherited(origin: Path) -> dict[str, Any]:
     if origin.is_file():
         return {}
     config = RunFolder(origin).config()
-    found = {name: config[name] for name in INHERITED if name in config}
+    found = {name: config[name] for name in INHERITED if config.get(name) is not None}
     if config.get("data"):
         found["data"] = dict(config["data"])
     if config.get("model"):
         known = config["model"]
-        found["model"] = {"name": known["name"], "args": known["args"] or {}}
+        found["model"] = {"name": known.get("name"), "args": known.get("args") or {}}
     return found
 
 
@@ -277,15 +278,11 @@ def fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
         return model_from(about, trust=trust)
 
 
-def _origin(path: Path) -> Config:
-    """Where extended weights came from: enough to find the run again and to know it is the same."""
-    weights = weights_of(path)
-    return {"path": str(path), "sha256": storage.digest(storage.read_bytes(weights, "weights"))}
-
-
 def _start_from(model: nn.Module, origin: Config) -> None:
     """The weights that an extension killed before its first resume point had started from."""
-    path = Path(origin["path"])
-    if _origin(path) != origin:
-        raise UserError(f"{path} has changed since it was extended; start anew in another `out`")
-    storage.load_weights(model, weights_of(path))
+    weights = weights_of(Path(origin["path"]))
+    if storage.digest(storage.read_bytes(weights, "weights")) != origin["sha256"]:
+        raise UserError(
+            f"{origin['path']} has changed since it was extended; start anew in another `out`"
+        )
+    storage.load_weights(model, weights)

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from hardball import names
 from hardball.attacks import PGD
@@ -101,6 +101,9 @@ class Settings:
         """
         known = {f.name for f in fields(cls)} - {"objective", *PARTS}
         plain = {name: config[name] for name in known if name in config}
+        hints = get_type_hints(cls)
+        names.check_types("settings", {name: hints[name] for name in known}, plain)
+        names.check_types("settings", dict.fromkeys((*PARTS, "objective"), dict | None), config)
         parts = {
             name: names.made(name, name, part, **(config.get(name) or {}))
             for name, part in PARTS.items()
