@@ -1,6 +1,5 @@
 """What metrics.csv says about convergence, against the weights of the epochs themselves."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +8,7 @@ from safetensors.torch import load_file
 from torch import nn
 
 import flat
-from hardball import Adaptive, Constant, Dataset, Iterative, build, fit, load_dataset
+from hardball import Constant, Dataset, Iterative, build, fit
 from hardball.runs import read_metrics
 from hardball.training.progress import distance, parameters_of
 
@@ -70,25 +69,3 @@ def test_it_is_the_euclidean_distance_without_buffers() -> None:
         model.bias.add_(torch.tensor([0.0, 4.0]))
     model.running_mean = torch.ones(2)
     assert distance(model, before) == pytest.approx(5)
-
-
-def test_after_going_back_to_earlier_weights_the_distance_counts_from_those(tmp_path: Path) -> None:
-    """The adaptive curriculum asks for more than can be learned, and goes back."""
-    train = load_dataset("digits-bw")
-    torch.manual_seed(0)
-    model = build("digits_cnn", train.shape, 10, {"width": 4})
-    settings = flat.settings(steps=2, batch_size=16, keep_every=1, lr=0.01, validation=1000)
-    short = {"longest": 6, "patience": 2, "finish": 2, "probe_images": 40, "limit": 0.7}
-    rule = Adaptive(0.4, increment=0.1, resolution=0.05, **short)  # type: ignore[arg-type]
-    run = fit(model, train, curriculum=rule, settings=settings, out=tmp_path / "r")
-    assert run.folder is not None
-    decisions = map(json.loads, run.folder.decisions_file.read_text().splitlines())
-    returned = {one["epoch"] for one in decisions if one["restore"]}
-    kept = [load_file(run.folder.epoch_file(int(row["epoch"]))) for row in run.history]
-    followed = 0
-    for row, before, after in zip(run.history[1:], kept[:-1], kept[1:], strict=True):
-        moved = torch.cat([(after[name] - before[name]).flatten() for name in before])
-        same = row["weight_distance"] == pytest.approx(float(moved.norm()), rel=1e-5)
-        assert same == (row["epoch"] - 1 not in returned)
-        followed += not same
-    assert followed
