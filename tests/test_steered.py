@@ -253,6 +253,23 @@ def test_going_back_restores_weights_and_optimiser(train: Dataset, tmp_path: Pat
         assert all(torch.equal(mine[name], kept[name]) for name in kept)
 
 
+def test_after_going_back_the_distance_counts_from_the_weights_gone_back_to(
+    train: Dataset, tmp_path: Path
+) -> None:
+    rule = Adaptive(0.3, increment=0.06, resolution=0.02, **SHORT)
+    found = searched(Gated(small(train), 0.14), train, tmp_path / "r", rule, keep_every=1)
+    returned = {line["epoch"] for line in decisions(tmp_path / "r") if line["restore"]}
+    folder, followed = RunFolder(tmp_path / "r"), 0
+    kept = [load_file(folder.epoch_file(int(row["epoch"]))) for row in found.history]
+    names = [name for name, _ in found.model.named_parameters()]
+    for row, before, after in zip(found.history[1:], kept[:-1], kept[1:], strict=True):
+        moved = torch.cat([(after[name] - before[name]).flatten() for name in names])
+        same = row["weight_distance"] == pytest.approx(float(moved.norm()), rel=1e-5)
+        assert same == (row["epoch"] - 1 not in returned)
+        followed += not same
+    assert followed
+
+
 def test_planted_masking_strengthens_the_training_attack(train: Dataset, tmp_path: Path) -> None:
     """One large step from the image itself: the network learns that attack, not the threat."""
     with torch.random.fork_rng(devices=[]):
