@@ -223,6 +223,33 @@ def test_without_gradients_nothing_is_claimed(robust_net, some, monkeypatch):
     assert statuses(checked)["claim holds"] == "could not run"
 
 
+class HardQuantisation(nn.Module):
+    """Its parameters have a gradient, and its images none."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net((images > 0.5).float())
+
+
+def test_hard_quantisation_is_called_masked(robust_net, some, monkeypatch):
+    model = HardQuantisation(robust_net)
+    square = protocol("autoattack")["square"]
+    assert isinstance(square, AutoAttackPart)
+    square = replace(square, queries=9)
+    can, cannot = usable({CLAIM: PGD(steps=200), "square": square}, model, some, LINF)
+    assert [name for name, _ in cannot] == [CLAIM]
+    gradients = ("1", "2", "3", "3.3", "4", "5", "6", "7", "A", "B", "E", "F", "G", "H")
+    monkeypatch.setattr(module, "TABLE", [row for row in TABLE if row.number in gradients])
+    found = measured(model, some, attacks=can)
+    checked = checklist(model, some, LINF, found, budget="quick", failures=cannot)
+    assert checked.verdict.word == "masked"
+    assert statuses(checked)["zero gradients"] == "fail"
+    assert statuses(checked)["raw gradient"] == "could not run"
+
+
 def test_if_no_attack_can_run_that_is_the_users_to_know(robust_net, some):
     with pytest.raises(UserError, match="no gradient flows"):
         usable({CLAIM: PGD(steps=3)}, NoGradient(robust_net), some, LINF)

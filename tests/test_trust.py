@@ -302,7 +302,7 @@ def test_a_demo_in_somebodys_folder(capsys):
     (folder / "config.yaml").write_text(yaml.safe_dump({**config, "model": NAMES["model"]}))
     code, _, err = command(capsys, "demo", "--out", "theirs")
     assert (code, err.count("\n")) == (2, 1)
-    assert "'planted_here:Net' is code outside hardball" in err
+    assert "theirs/seed0/standard is another run" in err  # and so nothing that it names is used
     nothing_happened()
 
 

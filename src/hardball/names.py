@@ -36,6 +36,8 @@ def find(kind: str, name: str, known: Mapping[str, T], *, trusted: bool = True) 
         UserError: no such name, or nothing importable.
         Untrusted: code of somebody's own, unasked.
     """
+    if not isinstance(name, str):  # a file may say anything
+        raise UserError(f"the {kind} {name!r} is no name; name one of {', '.join(sorted(known))}")
     if not is_own(name):
         if name not in known:
             raise unknown(

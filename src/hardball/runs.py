@@ -61,12 +61,13 @@ class Outcome:
 
 SECTIONS: dict[str, dict[str, Any]] = {
     "data": {"name": str, "root": str},
-    "model": {"name": str | None, "args": dict | None, "shape": list[int], "classes": int},
+    "model": {"args": dict | None, "shape": list[int], "classes": int},
     "origin": {"path": str, "sha256": str},
     "curriculum": {"name": str, "target": float, "eps": float},
     "objective": {"name": str},
 }
-"""Types in config.yaml, where they are there. Those of the settings are checked when they are made."""
+"""Types in config.yaml, where they are there. Those of the settings are checked when they are made, and
+a network's name where it is trusted or not."""
 NEEDED = {"data": ("name",), "model": ("shape", "classes"), "origin": ("path", "sha256")}
 
 
@@ -151,6 +152,8 @@ class RunFolder:
 
     def refuse_if_taken(self) -> None:
         """See `create`: asked early, before anything long is done."""
+        if self.path == Path():
+            raise UserError("`out=.` is the current folder; name one of the run's own")
         if self.config_file.exists():
             raise UserError(
                 f"{self.path} already holds a run; continue it with `resume={self.path}`, or "

@@ -16,6 +16,7 @@ import io
 import os
 import pickle
 import re
+import stat
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -140,6 +141,9 @@ def read_bytes(path: Path, what: str) -> bytes:
         StorageError: it is missing, a folder, or unreadable.
     """
     try:
+        mode = path.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # reading a pipe might never end
+            raise StorageError(f"cannot read {what} {path}: it is no regular file; name one")
         return path.read_bytes()
     except OSError as error:
         raise StorageError(

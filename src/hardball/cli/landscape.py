@@ -9,6 +9,7 @@ from rich.progress import Progress
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
+from hardball.cli.terminal import terminal
 from hardball.commands.landscape.common import Show
 from hardball.commands.landscape.convergence import ConvergenceConfig
 from hardball.commands.landscape.convergence import convergence as draw_convergence
@@ -25,7 +26,7 @@ def weights(config: WeightsConfig) -> int:
     The attack is run anew at each point, from the same random starts. Prints how far the loss is from
     convex and the barrier between the ends; writes landscape-weights.json and .png.
     """
-    console = Console()
+    console = terminal()
     with _progress(console) as show:
         found = draw_weights(config, show)
     console.print(landscape_tables.weights_table(found))
@@ -38,7 +39,7 @@ def inputs(config: InputsConfig) -> int:
     Jumps are a sign that a network hides its gradient. Prints how sudden the loss is, by two numbers;
     writes landscape-inputs.json and .png.
     """
-    console = Console()
+    console = terminal()
     with _progress(console) as show:
         found = draw_inputs(config, show)
     console.print(landscape_tables.inputs_table(found))
@@ -55,7 +56,7 @@ def convergence(words: Sequence[str]) -> int:
     parser.add_class_arguments(ConvergenceConfig, None, skip={"runs"})
     values = parser.parse_args(list(words))
     found = draw_convergence(ConvergenceConfig(values.runs, out=values.out))
-    Console().print(landscape_tables.convergence_table(found))
+    terminal().print(landscape_tables.convergence_table(found))
     return 0
 
 

@@ -15,6 +15,7 @@ from textwrap import fill
 from typing import Any
 
 from hardball._version import __version__
+from hardball.cli.terminal import printable
 from hardball.errors import UserError, as_flags, unknown
 
 
@@ -160,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # of several processes the first one speaks, and says how it ended
         code = 0 if _is_follower() else 2
         if code:
-            print(f"hardball: error: {as_flags(str(error))}", file=sys.stderr)
+            print(f"hardball: error: {printable(as_flags(str(error)))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)
         code = 130
@@ -168,6 +169,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         # the reader of the output has gone (| head); nothing more is written, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
+    except OSError as error:  # a disk or a name that the system refuses, wherever that was met
+        code = 2
+        where = f"{error.filename}: " if error.filename is not None else ""
+        reason = error.strerror or " ".join(str(error).split())
+        print(f"hardball: error: {printable(where)}{printable(reason)}", file=sys.stderr)
     # not inside a handler: the error's frames hold the training, whose process group ends with it
     sys.exit(code)
 
@@ -182,7 +188,7 @@ def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as the person at the terminal should see it."""
     if not _is_follower():
         line = as_flags(" ".join(str(message).split()))
-        print(f"hardball: warning: {line}", file=sys.stderr)
+        print(f"hardball: warning: {printable(line)}", file=sys.stderr)
 
 
 def _dispatch(words: Sequence[str], table: Mapping[str, Command | Group], program: str) -> int:

@@ -11,7 +11,7 @@ import numpy as np
 from hardball import environment
 from hardball.commands.words import flags_of
 from hardball.data import load_dataset
-from hardball.errors import Damaged
+from hardball.errors import Damaged, UserError
 from hardball.report import theory_figures
 from hardball.storage import read_bytes, write_atomically
 from hardball.theory import ClosestPair, ForcedError, closest_pair, conflicts, forced_errors
@@ -52,6 +52,12 @@ class LimitConfig:
     """What to call the data in results, if not by its own name."""
     note: str | None = None
     """A remark stored with the result, e.g. what else the machine was doing."""
+
+    def __post_init__(self) -> None:
+        if self.first is not None and self.first < 1:
+            raise UserError(f"`first={self.first}`; allowed is 1 or more")
+        if not 0 < self.per < float("inf"):
+            raise UserError(f"`per={self.per:g}`; allowed is a positive number, e.g. 255")
 
     @property
     def called(self) -> str:

@@ -53,8 +53,8 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("processes", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value < least:
-                raise UserError(f"`{name}={value}`; allowed is {least} or more")
+            if not least <= value < 2**63:
+                raise UserError(f"`{name}={value}`; allowed is {least} or more, below 2⁶³")
 
     @property
     def with_checklist(self) -> bool:

@@ -49,8 +49,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}; allowed is 1 or more")
-        if not self.seed >= 0:
-            raise UserError(f"seed={self.seed}; allowed is 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed={self.seed}; allowed is 0 or more, below 2⁶³")
         if self.attack.carry and self.augment:
             raise UserError(
                 "carry with augment: an image moves from epoch to epoch and its perturbation would "
