@@ -150,7 +150,7 @@ def test_it_brackets_the_largest_eps_that_can_be_learned(
     assert last.learned is not None
     assert last.failed is not None
     assert last.learned <= limit < last.failed
-    assert last.failed - last.learned < 2 * rule.least_increment * (1 + 1e-6) + 1e-11
+    assert last.failed - last.learned < 2 * rule.least_increment + 1e-8 * rule.eps_max
     assert last.how == ("collapse" if failure.collapsed else "plateau")
 
 

@@ -10,7 +10,7 @@ from torch import nn
 import flat
 from hardball import Constant, Dataset, Iterative, build, fit
 from hardball.runs import read_metrics
-from hardball.training.progress import Travelled
+from hardball.training.progress import distance, parameters_of
 
 
 @pytest.fixture
@@ -54,16 +54,18 @@ def test_the_change_of_the_loss_begins_with_the_second_epoch(
 def test_the_memory_layout_changes_no_bit() -> None:
     torch.manual_seed(1)
     one, other = nn.Conv2d(7, 9, 3), nn.Conv2d(7, 9, 3)
-    plain = Travelled(one)
-    laid = Travelled(one.to(memory_format=torch.channels_last))
-    assert plain.state()["weight"].stride() != laid.state()["weight"].stride()
-    assert plain.distance(other) == laid.distance(other) > 0
-    assert plain.distance(other) == 0
+    plain = parameters_of(one)
+    laid = {n: v.to(memory_format=torch.channels_last) for n, v in plain.items() if v.dim() == 4}
+    assert laid["weight"].stride() != plain["weight"].stride()
+    assert distance(other, plain | laid) == distance(other, plain) > 0
+    assert distance(one, plain) == 0
 
 
-def test_it_goes_on_from_the_weights_of_a_resume_point() -> None:
-    torch.manual_seed(2)
-    start, middle, end = (nn.Linear(5, 3) for _ in range(3))
-    whole = Travelled(start)
-    resumed = Travelled(middle, whole.state())
-    assert resumed.distance(end) == whole.distance(end)
+def test_it_is_the_euclidean_distance_without_buffers() -> None:
+    model = nn.BatchNorm1d(2)
+    before = parameters_of(model)
+    with torch.no_grad():
+        model.weight.add_(torch.tensor([3.0, 0.0]))
+        model.bias.add_(torch.tensor([0.0, 4.0]))
+    model.running_mean = torch.ones(2)
+    assert distance(model, before) == pytest.approx(5)

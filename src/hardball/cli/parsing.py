@@ -52,7 +52,8 @@ class Help(DefaultHelpFormatter):
     def _format_action_invocation(self, action: Action) -> str:
         text = super()._format_action_invocation(action)
         short = getattr(action, "short", None)
-        return text.replace(f"--{action.dest}", f"--{short}", 1) if short else text
+        text = text.replace(f"--{action.dest}", f"--{short}", 1) if short else text
+        return re.sub(r"--[a-z_]+", lambda flag: flag[0].replace("_", "-"), text)
 
 
 class Parser(ArgumentParser):

@@ -89,13 +89,14 @@ class _Request:
         kind = peek(argv, "curriculum") or "constant"
         self.argv = _with_eps(argv, kind)
         self.defaults: Mapping[str, Any] = {}
+        # an adaptive curriculum ends by itself
+        short = name == "extend" and kind != "adaptive"
         if name == "extend":
             found = commands.inherited(origin) if origin is not None and origin.exists() else {}
-            # an adaptive curriculum ends by itself
-            self.defaults = found if kind == "adaptive" else {"epochs": 5, **found}
+            self.defaults = {"epochs": 5, **found} if short else found
         chosen = peek(argv, "preset")
         if chosen is not None:
-            values = preset(chosen, "extend" if name == "extend" else kind)
+            values = preset(chosen, "extend" if short else kind)
             self.defaults = merged(self.defaults, values)
         self.trust = trusts(argv)
         self.parser = self._parser(name, arguments, about, kind)

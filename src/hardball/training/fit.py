@@ -90,18 +90,14 @@ def fit(
     if validation is None:
         held = settings.validation or max(1, min(1000, len(data) // 10))
         data, validation = split_validation(data, held, settings.seed)
-    steered = isinstance(curriculum, Adaptive)
-    if isinstance(curriculum, Adaptive):
-        check_search(curriculum, settings, len(data), len(validation))
-    else:
-        check_course(curriculum)
+    kind = _checked(curriculum, settings, len(data), len(validation))
     config = describe(curriculum, settings, about)
     folder = None if out is None else RunFolder(Path(out))
     if folder is not None and not resume:
         folder.refuse_if_taken()
     fabric = fabric or launch(settings.machine)
     keep_memory()
-    trainer = (Steered if steered else Trainer)(
+    trainer = kind(
         model,
         data.to(fabric.device),
         validation.to(fabric.device),
@@ -118,6 +114,19 @@ def fit(
             in_first(fabric, lambda: stack.enter_context(_claimed(folder, config, resume)))
         outcome = trainer.run(console, resume=resume)
     return Run(model=model, config=config, outcome=outcome, history=trainer.history, folder=folder)
+
+
+def _checked(curriculum: Curriculum, settings: Settings, train: int, held: int) -> type[Trainer]:
+    """What trains along this curriculum, seen to be possible with so many examples.
+
+    Raises:
+        UserError: see `check_search` and `check_course`.
+    """
+    if isinstance(curriculum, Adaptive):
+        check_search(curriculum, settings, train, held)
+        return Steered
+    check_course(curriculum)
+    return Trainer
 
 
 def describe(curriculum: Curriculum, settings: Settings, about: Mapping[str, Any] | None) -> Config:

@@ -297,7 +297,7 @@ class Adaptive:
         """The next trial: an increment above what is learned."""
         assert state.learned is not None
         trial = _rounded(min(self.eps_max, state.learned + state.increment))
-        if self.eps_max - trial < self.least_increment:
+        if self.eps_max - trial < (SLACK - 1) * self.eps_max:
             trial = self.eps_max
         return replace(self._retried(state), before=state.learned, trial=trial)
 
