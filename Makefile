@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check clean
+.PHONY: demo test check coverage clean
 
 demo: $(READY)
 	$(BIN)/hardball demo --out demo
@@ -18,6 +18,12 @@ check: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/mypy
 	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md
+
+coverage: $(READY)
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 # remade when the dependencies change
 # torchattacks is compared with in the tests; it pins a `requests` of 2020, which it never imports,

@@ -51,11 +51,11 @@ class Network:
     parameters: int
 
 
-class Operations(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class Operations(TorchDispatchMode):
     """Counts the operations that compute, and the numbers in their results."""
 
     def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
+        super().__init__()
         self.operations = self.numbers = 0
 
     def __torch_dispatch__(

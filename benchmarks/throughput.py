@@ -88,7 +88,7 @@ def plain_loop(
     point = (images + torch.empty_like(images).uniform_(-eps, eps)).clamp(0, 1)
     for _ in range(steps):
         point = point.detach().requires_grad_(True)
-        F.cross_entropy(model(point), labels).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(model(point), labels).backward()
         assert point.grad is not None
         moved = point.detach() + alpha * point.grad.sign()
         point = torch.min(torch.max(moved, images - eps), images + eps).clamp(0, 1)
@@ -129,7 +129,7 @@ class Peer:
         moved = self.attack_once()
         self.model.train()
         self.optimizer.zero_grad()
-        F.cross_entropy(self.model(moved), self.labels).backward()  # type: ignore[no-untyped-call]
+        F.cross_entropy(self.model(moved), self.labels).backward()
         self.optimizer.step()
 
     def timed(self, what: str) -> float:

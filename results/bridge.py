@@ -42,7 +42,7 @@ class Network(nn.Sequential):
         super().__init__(nn.Linear(10, 32), nn.ReLU(), nn.Linear(32, 2))
 
     def forward(self, images: Tensor) -> Tensor:
-        logits: Tensor = super().forward((images - 0.5) / SHRINK)  # type: ignore[no-untyped-call]
+        logits: Tensor = super().forward((images - 0.5) / SHRINK)
         return logits
 
 
@@ -66,7 +66,7 @@ def train(count: int, seed: int, threat: hb.ThreatModel) -> Network:
         batch = torch.randint(count, (min(count, 256),), generator=generator)
         worst = attack.perturb(network, images[batch], labels[batch], threat, generator=generator)
         optimiser.zero_grad()
-        nn.functional.cross_entropy(network(worst), labels[batch]).backward()  # type: ignore[no-untyped-call]
+        nn.functional.cross_entropy(network(worst), labels[batch]).backward()
         optimiser.step()
         schedule.step()
     return network

@@ -6,8 +6,9 @@ The processes are forked from a server that has imported everything once, so eac
 import importlib
 import multiprocessing
 import os
+import re
 import signal
-import socket
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -15,7 +16,9 @@ from multiprocessing.context import ForkServerContext, ForkServerProcess
 from pathlib import Path
 
 import torch
+from torch.distributed import TCPStore
 
+import hardball
 from hardball.cli import main
 
 TINY = ("--steps", "2", "--batch-size", "64", "--validation", "1000", "--model-args", "{width: 4}")
@@ -48,7 +51,27 @@ class Started:
         self.process.join()
         code = self.process.exitcode
         assert code is not None
-        return code, (self.log / "out").read_text(), (self.log / "err").read_text()
+        return code, own((self.log / "out").read_text()), own((self.log / "err").read_text())
+
+
+PACKAGE = Path(hardball.__file__).parent
+
+FOREIGN = re.compile(
+    r"^(?:"
+    r"(?:\[rank\d+\]:)?\[[IWE]\d* .*\n"  # the log of torch's C++: [W1124 12:00:00.1 socket.cpp:752]
+    r"|\[Gloo\] .*\n"
+    rf"|(?!{re.escape(str(PACKAGE))})[^:\n]+:\d+: \w*Warning: .*\n(?:  .*\n)?"  # and the line of code
+    r")",
+    re.MULTILINE,
+)
+
+
+def own(written: str) -> str:
+    """What the command wrote, without what Python's and torch's own warnings wrote beside it.
+
+    They come and go with versions and machines, and say nothing about hardball.
+    """
+    return FOREIGN.sub("", written)
 
 
 def start(
@@ -82,10 +105,11 @@ def run(
 
 def run_two(words: Sequence[object], folder: Path, *, planned: Signal | None = None) -> list[Ended]:
     """Run `hardball *words` as two processes, as a launcher does; `planned` is for the first."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    # As under torchrun, this process holds the store where they meet. A free port given to one of
+    # them to open could be another program's by then.
+    store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
+    shared = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(store.port)}
+    shared |= {"TORCHELASTIC_USE_AGENT_STORE": "True", "TORCHELASTIC_RESTART_COUNT": "0"}
     shared |= {"WORLD_SIZE": "2", "NODE_RANK": "0"}
     words = [*words, "--devices", 2, "--accelerator", "cpu"]
     both = [
@@ -127,6 +151,8 @@ def _run(
     for number, name in ((1, "out"), (2, "err")):
         os.dup2(os.open(log / name, os.O_WRONLY | os.O_CREAT), number)
     torch.set_num_threads(1)
+    # The command prints warnings as its own: in a process of a test, only those that are.
+    warnings.filterwarnings("ignore", module="(?!hardball)")
     for place, value in instead.items():
         module, _, name = place.partition(":")
         setattr(importlib.import_module(module), name, value)

@@ -6,6 +6,7 @@ whether a test passes by luck: HARDBALL_TEST_SEED=1 make test, then 2, and so on
 
 import os
 import random
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from hardball import PGD, Dataset, LInf, build, load_dataset
 from hardball.losses import cross_entropy
 
 torch.set_num_threads(1)
+signal.signal(signal.SIGINT, signal.default_int_handler)  # a shell's background job ignores it
 settings.register_profile("steady", deadline=None, max_examples=60, derandomize=True, database=None)
 settings.load_profile("steady")
 TEST_SEED = int(os.environ.get("HARDBALL_TEST_SEED", "0"))

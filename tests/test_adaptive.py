@@ -31,7 +31,8 @@ def probed(accuracy: float, trained: float = 0.9) -> Probe:
 
 def walk(rule: Adaptive, world: World) -> list[Step]:
     """The search in a world that says what each epoch measures, to its end."""
-    state, steps = rule.begin(), []
+    state = rule.begin()
+    steps: list[Step] = []
     while state.phase != "over":
         assert len(steps) < rule.total_epochs
         seen = world(state)

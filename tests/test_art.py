@@ -5,6 +5,7 @@ import random
 import re
 import sys
 from copy import deepcopy
+from typing import Any
 
 import numpy as np
 import pytest
@@ -21,7 +22,7 @@ THREATS = [ThreatModel("linf", 0.1), ThreatModel("l2", 1.0)]
 each_threat = pytest.mark.parametrize("threat", THREATS, ids=str)
 each_kind = pytest.mark.parametrize("kind", KINDS)
 SIDE = 12
-LIMITS = {
+LIMITS: dict[str, dict[str, Any]] = {
     "zoo": {"iterations": 15, "weight": 1e3},
     "hopskipjump": {"iterations": 3},
     "square": {"iterations": 40},
@@ -97,7 +98,10 @@ def test_of_a_linear_model_what_is_well_within_reach_falls_and_nothing_beyond(
     assert images.min() > 0
     assert images.max() < 1
     threat, labels = ThreatModel(norm, eps), torch.ones(8, dtype=torch.int64)
-    settings = {"zoo": {"iterations": 60, "weight": 1e3}, "hopskipjump": {"iterations": 12}}
+    settings: dict[str, dict[str, Any]] = {
+        "zoo": {"iterations": 60, "weight": 1e3},
+        "hopskipjump": {"iterations": 12},
+    }
     attack = ARTAttack(kind=kind, **settings[kind])
     found = attack(two_classes(weight, bias), images, labels, threat)
     assert found.fooled.tolist() == [True] * 4 + [False] * 4

@@ -1,9 +1,13 @@
 """Perturbations carried from epoch to epoch."""
 
+from types import SimpleNamespace
+from typing import Any, cast
+
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from lightning_fabric import Fabric
 from torch import Tensor, nn
 
 import flat
@@ -16,11 +20,9 @@ from hardball.training.atta import LEVELS, Carried
 RADII = {"linf": (0.0, 1.0), "l2": (0.0, 3.0), "l0": (1.0, 12.0)}
 
 
-class Alone:
-    """A process of several, and what their sum would be."""
-
-    def __init__(self, rank: int = 0, world: int = 1) -> None:
-        self.global_rank, self.world_size = rank, world
+def one_process(rank: int = 0, world: int = 1) -> Fabric:
+    """As much of a Fabric as `Carried` asks for: which process this is, and of how many."""
+    return cast(Fabric, SimpleNamespace(global_rank=rank, world_size=world))
 
 
 def batch(seed: int, size: int = 5) -> tuple[Tensor, torch.Generator]:
@@ -38,7 +40,7 @@ def test_a_start_lies_in_ball_and_box_whatever_was_carried(
     then = ThreatModel(norm, low + share * (high - low))
     now = ThreatModel(norm, low + later * (high - low))
     carried = Carried(torch.zeros(9, 1, 4, 4))
-    carried.keep(rows, images, then.sample(images, generator), then, Alone())
+    carried.keep(rows, images, then.sample(images, generator), then, one_process())
     assert bool(now.allows(carried.start(rows, images, now), images).all())
 
 
@@ -50,7 +52,7 @@ def test_what_was_found_is_where_the_next_attack_starts(norm: str, share: float,
     found = threat.sample(images, generator)
     carried = Carried(torch.zeros(9, 1, 4, 4))
     rows = torch.tensor([8, 0, 3, 2, 5])
-    carried.keep(rows, images, found, threat, Alone())
+    carried.keep(rows, images, found, threat, one_process())
     start = carried.start(rows, images, threat)
     # half a level of rounding; where that left the ball, the projection brings it back
     assert float((start - found).abs().max()) <= 1.01 * min(1.0, threat.eps) / LEVELS
@@ -60,7 +62,7 @@ def test_it_grows_with_eps() -> None:
     images = torch.full((1, 1, 4, 4), 0.5)
     rows, carried = torch.tensor([0]), Carried(images)
     then, now = ThreatModel("linf", 0.1), ThreatModel("linf", 0.4)
-    carried.keep(rows, images, images - 0.1, then, Alone())
+    carried.keep(rows, images, images - 0.1, then, one_process())
     assert torch.allclose(carried.start(rows, images, now), images - 0.4)
 
 
@@ -72,13 +74,13 @@ def test_the_shares_of_several_processes_add_up_to_what_one_keeps(
     threat = ThreatModel("linf", 0.3)
     found, rows = threat.sample(images, generator), torch.randperm(9, generator=generator)[:size]
     alone = Carried(torch.zeros(9, 1, 4, 4))
-    alone.keep(rows, images, found, threat, Alone())
+    alone.keep(rows, images, found, threat, one_process())
     parts: list[Tensor] = []
     monkeypatch.setattr(torch.distributed, "all_reduce", lambda part: parts.append(part.clone()))
     for rank in range(3):
         mine = slice(rank, None, 3) if rank < size else slice(0, 1)  # a filler
         other = Carried(torch.zeros(9, 1, 4, 4))
-        other.keep(rows, images[mine], found[mine], threat, Alone(rank, 3))
+        other.keep(rows, images[mine], found[mine], threat, one_process(rank, 3))
     assert torch.equal(sum(parts, torch.zeros_like(parts[0])), alone.levels[rows])
 
 
@@ -96,7 +98,7 @@ def known(data: Dataset) -> nn.Module:
     return fit(model, data, curriculum=Constant(0.0, 3), settings=settings).model
 
 
-FROZEN = {"lr": 1e-30, "validation": 1000, "batch_size": 64, "random_start": False}
+FROZEN: dict[str, Any] = {"lr": 1e-30, "validation": 1000, "batch_size": 64, "random_start": False}
 
 
 def test_one_step_in_each_of_five_epochs_is_one_attack_of_five_steps(train: Dataset) -> None:

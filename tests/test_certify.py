@@ -3,6 +3,7 @@
 import json
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -83,6 +84,7 @@ def test_for_a_linear_model_both_bounds_meet(model, data):
     for eps in EPS:
         assert found.certified[eps] == found.worst[eps]
         certified = found.certified_at(eps)
+        assert certified is not None
         assert torch.equal(certified, found.broken_at > eps)
     assert 0 < found.certified[0.05].right < found.clean.right
     assert found.as_json()["certified"] == [
@@ -109,7 +111,7 @@ def test_of_several_certificates_each_counts(model, data):
 @pytest.mark.parametrize("batch_size", [1, 7, 100])
 def test_batches_change_nothing_and_the_journal_keeps_it(batch_size, model, data, monkeypatch):
     journal = Journal()
-    how = {"eps": EPS, "attacks": ATTACKS, "certify": Linear()}
+    how: dict[str, Any] = {"eps": EPS, "attacks": ATTACKS, "certify": Linear()}
     found = evaluate(model, data, **how, batch_size=batch_size, journal=journal)
     expected = evaluate(model, data, **how)
     assert found.certified == expected.certified

@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 from contexts import LINF, SMALL, WEAK, measured, origin
-from hardball import PGD, ThreatModel, UserError, build
+from hardball import PGD, AutoAttackPart, ThreatModel, UserError, build
 from hardball.evaluation import Journal
 from hardball.evaluation.checks import checklist as module
 from hardball.evaluation.checks.budget import BUDGETS
@@ -204,10 +204,9 @@ class NoGradient(nn.Module):
 
 def test_without_gradients_nothing_is_claimed(robust_net, some, monkeypatch):
     model = NoGradient(robust_net)
-    attacks = {
-        CLAIM: PGD(steps=200),
-        "square": replace(protocol("autoattack")["square"], queries=9),
-    }
+    square = protocol("autoattack")["square"]
+    assert isinstance(square, AutoAttackPart)
+    attacks = {CLAIM: PGD(steps=200), "square": replace(square, queries=9)}
     can, cannot = usable(attacks, model, some, LINF)
     assert list(can) == ["square"]
     assert [name for name, _ in cannot] == [CLAIM]
@@ -222,6 +221,33 @@ def test_without_gradients_nothing_is_claimed(robust_net, some, monkeypatch):
     assert statuses(checked)["unbounded attack"] == "could not run"
     assert statuses(checked)["brute force"] == "pass"
     assert statuses(checked)["claim holds"] == "could not run"
+
+
+class HardQuantisation(nn.Module):
+    """Its parameters have a gradient, and its images none."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+
+    def forward(self, images):
+        return self.net((images > 0.5).float())
+
+
+def test_hard_quantisation_is_called_masked(robust_net, some, monkeypatch):
+    model = HardQuantisation(robust_net)
+    square = protocol("autoattack")["square"]
+    assert isinstance(square, AutoAttackPart)
+    square = replace(square, queries=9)
+    can, cannot = usable({CLAIM: PGD(steps=200), "square": square}, model, some, LINF)
+    assert [name for name, _ in cannot] == [CLAIM]
+    gradients = ("1", "2", "3", "3.3", "4", "5", "6", "7", "A", "B", "E", "F", "G", "H")
+    monkeypatch.setattr(module, "TABLE", [row for row in TABLE if row.number in gradients])
+    found = measured(model, some, attacks=can)
+    checked = checklist(model, some, LINF, found, budget="quick", failures=cannot)
+    assert checked.verdict.word == "masked"
+    assert statuses(checked)["zero gradients"] == "fail"
+    assert statuses(checked)["raw gradient"] == "could not run"
 
 
 def test_if_no_attack_can_run_that_is_the_users_to_know(robust_net, some):
@@ -359,6 +385,8 @@ def test_what_a_finished_check_broke_is_broken_after_a_restart(
         for _ in range(2)
     ]
     assert found[0].checks[0].status == "fail"
+    assert found[0].strongest is not None
+    assert found[0].claimed is not None
     assert found[0].strongest.accuracy.right < found[0].claimed.accuracy.right
     assert found[0].strongest.attack == "pgd-200-x3"
     assert found[1].strongest == found[0].strongest

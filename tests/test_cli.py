@@ -2,6 +2,8 @@
 
 import json
 import math
+import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable
@@ -11,11 +13,11 @@ import pytest
 import torch
 import yaml
 from PIL import Image
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 
-from commands import TINY
+from commands import PACKAGE, TINY, own
 from hardball import __version__, load_dataset
-from hardball.cli.main import COMMANDS, THEORY, main
+from hardball.cli.main import COMMANDS, Group, main
 
 Ended = tuple[int, str, str]
 Hardball = Callable[..., Ended]
@@ -46,6 +48,24 @@ def files(folder: Path) -> dict[Path, bytes]:
     return {p: p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
+@pytest.mark.parametrize(
+    "line",
+    [
+        "/lib/torch/nn/modules/x.py:12: FutureWarning: soon\n  y = x.old()\n",
+        "<frozen importlib._bootstrap>:241: DeprecationWarning: swigvarlink\n",
+        "[W1124 12:00:00.1 socket.cpp:752] [c10d] no IPv6 address of (localhost, 1)\n",
+        "[rank1]:[W1124 12:00:00.1 ProcessGroupGloo.cpp:1] late\n",
+        "[Gloo] Rank 0 is connected to 1 peer ranks. Expected number is: 1\n",
+    ],
+)
+def test_the_tests_pass_over_the_warnings_of_others_only(line: str) -> None:
+    before = (
+        f"hardball: warning: [W1] x.py:1: UserWarning: mine\n{PACKAGE}/x.py:1: UserWarning: a\n"
+    )
+    after = "Traceback (most recent call last):\n  x()\nUserWarning: raised\n"
+    assert own(before + line + after) == before + after
+
+
 # --- help and settings
 
 
@@ -57,7 +77,15 @@ def test_help_lists_the_commands(words: tuple[str, ...], hardball: Hardball) -> 
     assert max(map(len, out.splitlines())) <= 80
 
 
-@pytest.mark.parametrize("command", [*COMMANDS, *(f"theory {part}" for part in THEORY)])
+PARTS = [
+    f"{name} {part}"
+    for name, group in COMMANDS.items()
+    if isinstance(group, Group)
+    for part in group.parts
+]
+
+
+@pytest.mark.parametrize("command", [*COMMANDS, *PARTS])
 def test_help_of_a_command_is_readable(command: str, hardball: Hardball) -> None:
     code, out, err = hardball(*command.split(), "--help")
     assert (code, err) == (0, "")
@@ -295,9 +323,51 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "batch size": (("evaluate", "r", "--batch-size", 0), "--batch-size 0; allowed is 1 or more"),
     "seed": (("evaluate", "r", "--seed", -1), "--seed -1; allowed is 0 or more"),
     "device": (("evaluate", "r", "--device", "abacus"), "--device abacus is not on this machine"),
+    "n beyond": (("evaluate", "r", "--n", 99999), "--n 99999 of the 360 images of digits; allowed"),
+    "other images": (
+        ("evaluate", "r", "--data", "wide:load"),
+        "made for images [1, 8, 8] and does",
+    ),
+    "a pipe": (("evaluate", "pipe", "--data", "digits", "--eps", 0.1), "it is no regular file"),
+    "integer weights": (
+        ("extend", "int8.st", "--eps", 0.1, *TINY),
+        "is of type int8 there and float",
+    ),
+    "complex weights": (
+        ("extend", "complex.st", "--eps", 0.1, *TINY),
+        "of type complex64 there and",
+    ),
+    "no out": ((*RUN, "--out", ""), "--out . is the current folder; name one of the run's own"),
+    "long out": ((*RUN, "--out", "x" * 300), "File name too long"),
+    "long run": (("evaluate", "x" * 300), "File name too long"),
+    "large seed": (
+        (*RUN, "--seed", 2**64),
+        "seed=18446744073709551616; allowed is 0 or more, below",
+    ),
+    "large batch": (("evaluate", "r", "--batch-size", 2**63), "allowed is 1 or more, below 2⁶³"),
+    "strategy": ((*RUN, "--strategy", "deepspeed"), "strategy=deepspeed"),
+    "tpu": ((*RUN, "--accelerator", "tpu"), "accelerator=tpu"),
+    "processes": ((*RUN, "--accelerator", "cpu", "--devices", 999), "--devices 999 on"),
+    "width": ((*RUN, "--model-args", "{width: -1}"), "negative dimension -1"),
+    "half a width": (
+        (*RUN, "--model-args", "{width: 1.5}"),
+        "model digits_cnn with {'width': 1.5}",
+    ),
+    "first": (("limit", "--first", -1300), "--first -1300; allowed is 1 or more"),
+    "per": (("limit", "--per", 0), "--per 0; allowed is a positive number"),
+    "escape": (("evaluate", "\x1b[31mred"), r"no run and no weights at \x1b[31mred"),
     "split": (("evaluate", "r", "--split", "val"), "split=val; allowed is test, train"),
     "evaluate norm": (("evaluate", "r", "--norm", "l7"), "unknown norm 'l7'"),
 }
+
+
+WIDE = """
+import torch
+from hardball import Dataset
+
+def load(root, train):
+    return Dataset(name="wide", images=torch.zeros(20, 1, 28, 28), labels=torch.arange(20) % 10, classes=10)
+"""
 
 
 @pytest.mark.parametrize("name", BAD)
@@ -311,6 +381,13 @@ def test_a_mistake_costs_one_line_and_nothing_else(
     Path("page.html").write_text("<!DOCTYPE html><html>not found</html>")
     Path("w.bin").write_bytes(b"\x93\xff\x00")
     save_file({"weight": torch.zeros(3)}, "w.st")
+    weights = load_file(made_run / "weights.safetensors")
+    for kind in (torch.int8, torch.complex64):
+        save_file(
+            {k: v.to(kind) for k, v in weights.items()}, f"{str(kind)[6:].removesuffix('64')}.st"
+        )
+    os.mkfifo("pipe")
+    Path("wide.py").write_text(WIDE)
     for source, content in files(made_run).items():
         target = tmp_path / "r" / source.relative_to(made_run)
         target.parent.mkdir(parents=True, exist_ok=True)
@@ -361,4 +438,13 @@ def test_a_reader_that_has_gone_ends_it_without_a_word() -> None:
         process.stdout.close()
         assert process.stderr is not None
         error = process.stderr.read()
-    assert (process.returncode, error) == (141, b"")
+    assert (process.returncode, own(error.decode())) == (141, "")
+
+
+def test_a_run_s_name_is_text_to_the_terminal(hardball: Hardball, made_run: Path) -> None:
+    name = "[bold]r[red] :smile: \x1b[31m"
+    shutil.copytree(made_run, name)
+    code, out, err = hardball("evaluate", name, "--attacks", "fgsm", "--n", 30)
+    assert code == 0, err
+    assert r"[bold]r[red] :smile: \x1b[31m on digits" in out
+    assert "\x1b" not in out

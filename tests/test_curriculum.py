@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Literal
 
 import pytest
 import torch
@@ -15,6 +16,8 @@ from hardball import Constant, Dataset, Iterative, UserError, fit
 from hardball.training import Curriculum
 from hardball.training.curricula.base import check_course
 
+Shape = Literal["linear", "exponential"]
+
 radii = st.floats(0.001, 1.0)
 
 
@@ -23,7 +26,8 @@ def ramps(draw: st.DrawFn) -> Iterative:
     """Every kind of ramp."""
     target = draw(radii)
     start = draw(st.just(0.0) | st.floats(0.0, target, exclude_max=True))
-    shape = draw(st.sampled_from(["linear", "exponential"])) if start > 1e-9 else "linear"
+    shapes: list[Shape] = ["linear", "exponential"] if start > 1e-9 else ["linear"]
+    shape = draw(st.sampled_from(shapes))
     lengths = st.fixed_dictionaries({"ramp_epochs": st.none() | st.integers(1, 60)})
     increments = st.fixed_dictionaries({"increment": st.floats(target / 200, target)})
     return Iterative(
@@ -217,8 +221,8 @@ class Listed(Constant):
 def test_a_course_that_falls_or_is_no_number_is_refused_before_training(
     values: tuple[float, ...], message: str, digits: Dataset
 ) -> None:
-    model = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
-    before = model[1].weight.clone()
+    linear = nn.Linear(64, 10)
+    model, before = nn.Sequential(nn.Flatten(), linear), linear.weight.clone()
     with pytest.raises(UserError, match=message):
         fit(model, digits, curriculum=Listed(0.3, values=values))
-    assert torch.equal(model[1].weight, before)
+    assert torch.equal(linear.weight, before)

@@ -4,12 +4,10 @@ import re
 import sys
 import urllib.error
 
-import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from PIL import Image
 
 from hardball import Dataset, UserError, load_dataset
 from hardball.data import DATASETS, augment, split_validation
@@ -106,104 +104,6 @@ def test_augment_moves_everywhere_alike():
     assert ((found - 1 / 9).abs() < 4 * (1 / 9 * 8 / 9 / 4000) ** 0.5).all()
 
 
-# ---------------------------------------------------------------- folders
-
-
-def write(path, pixels):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    Image.fromarray(np.asarray(pixels)).save(path)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Two classes, one grey 4×6 image of each in both parts, the class in the top left pixel."""
-    for part in ("train", "test"):
-        for label, name in enumerate(("ant", "bee")):
-            write(tmp_path / part / name / "0.png", np.full((4, 6), 51 * label, np.uint8))
-    return tmp_path
-
-
-def test_grey_images_by_class(folder):
-    write(folder / "train" / "bee" / "deeper" / "1.png", np.full((4, 6), 255, np.uint8))
-    (folder / "train" / "bee" / "notes.txt").write_text("no image")
-    train, test = (load_dataset("folder", folder, split) for split in ("train", "test"))
-    assert train.images.shape == (3, 1, 4, 6)
-    assert train.labels.tolist() == [0, 1, 1]
-    torch.testing.assert_close(train.images[:, 0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
-    assert (len(test), test.classes) == (2, 2)
-
-
-def test_a_class_missing_from_the_test_part_keeps_the_numbers(folder):
-    (folder / "test" / "ant" / "0.png").unlink()
-    (folder / "test" / "ant").rmdir()
-    assert load_dataset("folder", folder, "test").labels.tolist() == [1]
-
-
-def test_coloured_images_keep_their_channels(tmp_path):
-    pixels = np.zeros((2, 3, 3), np.uint8)
-    pixels[0, 1] = 255, 51, 0
-    write(tmp_path / "train" / "ant" / "0.png", pixels)
-    images = load_dataset("folder", tmp_path).images
-    assert images.shape == (1, 3, 2, 3)
-    torch.testing.assert_close(images[0, :, 0, 1], torch.tensor([1.0, 0.2, 0.0]))
-    assert images.sum() == images[0, :, 0, 1].sum()
-
-
-def test_sixteen_bit_grey_images_keep_their_range(tmp_path):
-    pixels = np.array([[0, 257 * 51], [257 * 102, 65535]], np.uint16)
-    write(tmp_path / "train" / "ant" / "0.png", pixels)
-    images = load_dataset("folder", tmp_path).images
-    torch.testing.assert_close(images[0, 0], torch.tensor([[0.0, 0.2], [0.4, 1.0]]))
-
-
-SPOILED = {
-    "another size": (
-        lambda f: write(f / "train" / "bee" / "1.png", np.zeros((5, 6), np.uint8)),
-        "train",
-        r"bee/1.png is \(5, 6, 1\) but .*ant/0.png is \(4, 6, 1\).*one size",
-    ),
-    "another colour mode": (
-        lambda f: write(f / "train" / "bee" / "1.png", np.zeros((4, 6, 3), np.uint8)),
-        "train",
-        r"\(4, 6, 3\) but .*\(4, 6, 1\).*colour",
-    ),
-    "a stray class": (
-        lambda f: write(f / "test" / "cow" / "0.png", np.zeros((4, 6), np.uint8)),
-        "test",
-        r"test has classes \['cow'\] that .*train lacks",
-    ),
-    "no image": (
-        lambda f: [p.unlink() for p in (f / "test").rglob("*.png")],
-        "test",
-        r"no images in .*test.*\.png",
-    ),
-    "no test part": (
-        lambda f: (f / "test").rename(f / "tset"),
-        "test",
-        r"no folder .*test;.*`data_root` with train/CLASS/ and test/CLASS/",
-    ),
-    "text as image": (
-        lambda f: (f / "train" / "ant" / "0.png").write_text("<html>"),
-        "train",
-        r"cannot read the image .*ant/0.png.*replace or remove",
-    ),
-    "half an image": (
-        lambda f: (f / "train" / "ant" / "0.png").write_bytes(
-            (f / "train" / "ant" / "0.png").read_bytes()[:45]
-        ),
-        "train",
-        r"cannot read the image .*ant/0.png.*replace or remove",
-    ),
-}
-
-
-@pytest.mark.parametrize(("spoil", "split", "message"), SPOILED.values(), ids=SPOILED)
-def test_folders_that_are_no_data_are_refused(folder, spoil, split, message):
-    spoil(folder)
-    with pytest.raises(UserError, match=message):
-        load_dataset("folder", folder, split)
-
-
 # ---------------------------------------------------------------- names
 
 
@@ -211,12 +111,6 @@ def test_a_data_set_prints_as_one_line(digits):
     assert (
         repr(digits) == str(digits) == "Dataset(name='digits', n=360, shape=[1, 8, 8], classes=10)"
     )
-
-
-def test_the_name_of_data_loads_it_again(folder):
-    data = load_dataset("folder", folder)
-    assert data.name == "folder"
-    assert load_dataset(data.name, folder).sha256 == data.sha256
 
 
 THEIRS = """

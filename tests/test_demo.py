@@ -5,10 +5,12 @@ import re
 import shlex
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 from rich.console import Console
 
+from hardball import PGD
 from hardball.cli import main
 from hardball.commands import demo as recipe
 from hardball.data import load_dataset
@@ -18,7 +20,7 @@ from hardball.report import demo as pages
 from hardball.report.html import Section, page
 from hardball.runs import RunFolder
 
-SHORT = {
+SHORT: dict[str, dict[str, Any]] = {
     "standard": {"epochs": 3},
     "direct": {"epochs": 4},
     "curriculum": {"curriculum": {"ramp_epochs": 2, "hold": 1}},
@@ -34,7 +36,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     monkeypatch.setattr(recipe, "CONTESTANTS", contestants)
     monkeypatch.setitem(recipe.COMMON, "model", {"name": "digits_cnn", "args": {"width": 4}})
-    monkeypatch.setattr(recipe, "ATTACKS", {"weak": recipe.PGD(steps=3)})
+    monkeypatch.setattr(recipe, "ATTACKS", {"weak": PGD(steps=3)})
 
 
 @pytest.mark.usefixtures("short")
@@ -55,6 +57,20 @@ def test_the_demo_leaves_numbers_a_picture_and_a_page_and_repeats_nothing(tmp_pa
     assert {f: f.stat().st_mtime_ns for f in weights} == weights
     for before, after in zip(found["results"], again["results"], strict=True):
         assert before["evaluation"]["robust"] == after["evaluation"]["robust"]
+
+
+@pytest.mark.usefixtures("short")
+def test_runs_of_other_settings_are_not_reported_as_the_demo(tmp_path: Path) -> None:
+    first, *_ = recipe.CONTESTANTS
+    recipe._train(first, 0, tmp_path, Console(quiet=True))
+    other = replace(first, values=merged(first.values, {"eps": 0.05}))
+    before = {f: f.read_bytes() for f in tmp_path.rglob("*") if f.is_file()}
+    for contestant in (other, first.to_the_end()):
+        with pytest.raises(
+            UserError, match=r"is another run: \S+ is .* there and .* another `out`"
+        ):
+            recipe._train(contestant, 0, tmp_path, Console(quiet=True))
+    assert {f: f.read_bytes() for f in before} == before
 
 
 @pytest.mark.usefixtures("short")

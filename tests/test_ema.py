@@ -15,16 +15,20 @@ from hardball.training.ema import Average
 from hardball.training.update import Update
 
 
-def scalar(value: float) -> nn.Module:
-    model = nn.Module()
-    model.weight = nn.Parameter(torch.tensor(value, dtype=torch.float64))
-    model.register_buffer("count", torch.tensor(0))
-    return model
+class Scalar(nn.Module):
+    """One weight and a counter."""
+
+    count: torch.Tensor
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor(value, dtype=torch.float64))
+        self.register_buffer("count", torch.tensor(0))
 
 
 @given(st.lists(st.floats(-3, 3), min_size=2, max_size=30), st.floats(0.01, 0.999))
 def test_it_is_the_weighted_sum_that_its_formula_says(values: list[float], decay: float) -> None:
-    model = scalar(values[0])
+    model = Scalar(values[0])
     average = Average(model, decay)
     for update, value in enumerate(values[1:]):
         model.weight.data.fill_(value)
@@ -39,7 +43,7 @@ def test_it_is_the_weighted_sum_that_its_formula_says(values: list[float], decay
 
 
 def test_counters_are_copied_and_nothing_is_shared_with_the_model() -> None:
-    model = scalar(1.0)
+    model = Scalar(1.0)
     average = Average(model, 0.9)
     model.count.fill_(7)
     model.weight.data.fill_(2.0)
@@ -50,7 +54,7 @@ def test_counters_are_copied_and_nothing_is_shared_with_the_model() -> None:
 
 
 def test_inside_the_model_has_the_average_and_afterwards_its_own_weights_again() -> None:
-    model = scalar(1.0)
+    model = Scalar(1.0)
     average = Average(model, 0.9)
     parameter = model.weight
     model.weight.data.fill_(5.0)

@@ -145,7 +145,7 @@ def test_without_bounds_nothing_stands(model, some):
 
 def test_evaluation_mode_is_used_and_every_mode_put_back(some):
     class Noted(nn.Linear):
-        modes = frozenset()
+        modes: frozenset[bool] = frozenset()
 
         def forward(self, images):
             Noted.modes |= {self.training}
@@ -287,19 +287,19 @@ def test_every_protocol_names_attacks_that_exist(name):
         ),
         (lambda m, d: evaluate(m, d, eps=[0.1, 2.0], attacks=WEAK), "eps=2 for linf; allowed is"),
         (
-            lambda m, d: evaluate(m, d, eps=0.1, attacks={"mine": lambda *batch: batch}),
+            lambda m, d: evaluate(m, d, eps=0.1, attacks={"mine": lambda *batch: batch}),  # type: ignore[dict-item]
             "attack 'mine' is <function .*; allowed is an instance .*hardball.attacks.Attack",
         ),
         (
-            lambda m, d: evaluate(m, d, eps=0.1, attacks={"mine": PGD}),
+            lambda m, d: evaluate(m, d, eps=0.1, attacks={"mine": PGD}),  # type: ignore[dict-item]
             "attack 'mine' is the class PGD; allowed is an instance",
         ),
         (
-            lambda m, d: evaluate(m, d, eps=0.1, attacks=WEAK, certify=len),
+            lambda m, d: evaluate(m, d, eps=0.1, attacks=WEAK, certify=len),  # type: ignore[arg-type]
             "certificate 'builtin_function.*' is <built-in.*hardball.certify.Certificate",
         ),
         (
-            lambda m, d: evaluate(lambda x: (m(x), x), d, eps=0.1, attacks=WEAK),
+            lambda m, d: evaluate(lambda x: (m(x), x), d, eps=0.1, attacks=WEAK),  # type: ignore[arg-type, return-value]
             "returned tuple; allowed is a tensor of logits",
         ),
         (lambda m, d: protocols.named(["cw"]), "unknown attack 'cw'; there are: apgd-ce"),

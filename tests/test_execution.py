@@ -2,6 +2,7 @@
 
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from typing import Any
 
 import pytest
 import torch
@@ -94,16 +95,22 @@ def test_no_field_takes_the_place_of_the_name_or_of_eps():
     ],
 )
 def test_results_of_another_attack_or_radius_are_not_used(first, second, model, some, tmp_path):
-    def found(attack, eps, journal):
-        lines = []
-        how = {"eps": eps, "attacks": {"mine": attack}, "journal": journal, "say": lines.append}
+    def found(case, journal):
+        attack, eps = case
+        lines: list[str] = []
+        how: dict[str, Any] = {
+            "eps": eps,
+            "attacks": {"mine": attack},
+            "journal": journal,
+            "say": lines.append,
+        }
         return evaluate(model, some, **how).broken_at.tolist(), lines
 
-    found(*first, Journal.of(tmp_path, model, some))
-    again, lines = found(*second, Journal.of(tmp_path, model, some))
+    found(first, Journal.of(tmp_path, model, some))
+    again, lines = found(second, Journal.of(tmp_path, model, some))
     assert lines == []
-    assert again == found(*second, None)[0]
-    assert found(*second, Journal.of(tmp_path, model, some)) == (
+    assert again == found(second, None)[0]
+    assert found(second, Journal.of(tmp_path, model, some)) == (
         again,
         ["continuing: 1 of 1 attacks done"],
     )

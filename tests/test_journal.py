@@ -5,13 +5,13 @@ import signal
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import pytest
 import torch
 
 import commands
-from hardball import PGD, UserError, evaluate, fgsm
+from hardball import PGD, UserError, evaluate, fgsm, storage
 from hardball.attacks import Attack, AttackResult
 from hardball.evaluation import Journal
 from hardball.evaluation.journal import scope_of
@@ -70,7 +70,12 @@ ATTACKS = {"sign": fgsm(), "random": Companions(), "pgd": PGD(steps=3, restarts=
 
 
 def who(data, **different):
-    facts = {"norm": "linf", "seed": 0, "weights_sha256": "w", "model": {"name": "net"}} | different
+    facts: dict[str, Any] = {
+        "norm": "linf",
+        "seed": 0,
+        "weights_sha256": "w",
+        "model": {"name": "net"},
+    } | different
     return scope_of(data, **facts)
 
 
@@ -98,7 +103,7 @@ def test_an_interrupted_evaluation_continues(name, at, model, some, tmp_path, mo
         patch.setattr(kind, "__call__", lambda *args, **more: stop(*args, **more))  # noqa: PLW0108
         with pytest.raises(KeyboardInterrupt):
             measure(model, some, Journal(tmp_path, who(some)))
-    lines = []
+    lines: list[str] = []
     again = measure(model, some, Journal(tmp_path, who(some)), say=lines.append)
     assert answer(again) == expected
     # fgsm and pgd are one class: the fifth call is in the middle of the third attack
@@ -113,7 +118,7 @@ def test_what_is_done_is_not_done_again(model, some, tmp_path):
         def run(self, *args, **more):
             raise AssertionError("attacked again")
 
-    lines = []
+    lines: list[str] = []
     kept = Journal(tmp_path, who(some))
     calls = Companions.sizes.copy()
     again = measure(model, some, kept, say=lines.append)
@@ -129,7 +134,7 @@ def test_other_parameters_of_an_attack_are_another_attack(model, some, tmp_path)
     weak = {"pgd": PGD(steps=1, random_start=False)}
     measure(model, some, Journal(tmp_path, who(some)), attacks=weak)
     strong = {"pgd": PGD(steps=20)}
-    lines = []
+    lines: list[str] = []
     kept = measure(model, some, Journal(tmp_path, who(some)), attacks=strong, say=lines.append)
     assert answer(kept) == answer(measure(model, some, None, attacks=strong))
     assert lines == []
@@ -177,7 +182,7 @@ def test_results_of_another_evaluation_are_neither_used_nor_lost(
     other = Journal(tmp_path, who(some, **different))
     assert not any(other.records(key) for key in Journal(tmp_path, who(some))._records)
     assert word in (other.about_others() or "")
-    lines = []
+    lines: list[str] = []
     kept = Journal(tmp_path, who(some))
     assert kept.about_others() is None
     measure(model, some, kept, attacks={"sign": fgsm()}, say=lines.append)
@@ -216,6 +221,34 @@ def test_a_damaged_file_is_named_and_its_part_done_again(model, some, tmp_path):
     assert answer(measure(model, some, journal)) == expected
 
 
+FORGED = {
+    "a find that is none": lambda r: r["examples"].copy_(r["examples"].roll(1, 0)),
+    "another row": lambda r: r["rows"].copy_(r["rows"].roll(1)),
+    "a row beyond the data": lambda r: r["rows"].add_(1000),
+    "fewer finds than claimed": lambda r: r.update(examples=r["examples"][1:]),
+    "no field": lambda r: r.pop("forwards"),
+    "text": lambda r: r.update(broken="all"),
+}
+
+
+@pytest.mark.parametrize("name", FORGED)
+def test_a_find_in_the_journal_is_judged_again_before_it_counts(name, model, some, tmp_path):
+    attacks = {"pgd": ATTACKS["pgd"]}
+    expected = answer(measure(model, some, Journal(tmp_path, who(some)), attacks=attacks))
+    changed = 0
+    for path in tmp_path.glob("*/*.pt"):
+        state = storage.load_state(path)
+        for record in state["records"]:
+            if record["content"]["broken"].sum() > 1:
+                FORGED[name](record["content"])
+                changed += 1
+        storage.save_state(state, path)
+    assert changed
+    with pytest.warns(UserWarning, match=r"finds of pgd at .* does not confirm; that part is done"):
+        found = measure(model, some, Journal(tmp_path, who(some)), attacks=attacks)
+    assert answer(found) == expected
+
+
 def test_records_of_any_kind_survive(tmp_path):
     content = {"a": 1, "b": [torch.ones(2), None], "c": {"d": "e", "f": 0.5}}
     journal = Journal(tmp_path, {"x": 1})
@@ -242,8 +275,8 @@ def test_results_reach_the_disk_while_an_attack_runs(tmp_path, monkeypatch):
 def test_the_command_killed_continues(tmp_path: Path) -> None:
     train = ("train", "--data", "digits", "--model", "digits_cnn", "--eps", 0.1, "--epochs", 1)
     assert commands.run((*train, *commands.TINY, "--out", "r"), tmp_path)[0] == 0
-    words = ("evaluate", "r", "--eps", "[0.01,0.02]", "--attacks", "[fgsm,pgd-20]", "--n", 60)
-    words = (*words, "--batch-size", 60)  # one part for each attack
+    words = ("evaluate", "r", "--eps", "[0.01,0.02]", "--attacks", "[fgsm,pgd-20]", "--n", 60,
+             "--batch-size", 60)  # one part for each attack  # fmt: skip
     assert commands.run(words, tmp_path)[0] == 0
     told = json.loads((tmp_path / "r/evaluation.json").read_text())
 

@@ -3,6 +3,7 @@
 import math
 import re
 from copy import deepcopy
+from typing import Any, cast
 
 import pytest
 import torch
@@ -10,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from hardball import PGD, ThreatModel, UserError
+from hardball import PGD, Attack, ThreatModel, UserError
 from hardball.attacks import AttackResult, AutoAttackPart, minimum_distortion
 from hardball.attacks.result import judged
 from hardball.losses import correct
@@ -135,7 +136,7 @@ def test_with_any_attack_and_number_of_classes(attack, classes):
 
 def test_an_example_does_not_depend_on_its_companions(problem):
     model, images, labels = problem
-    fixed = {"attack": PGD(steps=5, restarts=2), "upper": 0.3, "tolerance": 0.02}
+    fixed: dict[str, Any] = {"attack": PGD(steps=5, restarts=2), "upper": 0.3, "tolerance": 0.02}
     whole = minimum_distortion(
         model, images, labels, "linf", generator=generators(0, range(30)), **fixed
     )
@@ -174,13 +175,17 @@ class Straight:
         return judged(model, images, labels, threat, images + 0.1 * far)
 
 
+# Neither derives from Attack, which would judge what they claim.
+CLAIMS, STRAIGHT = cast(Attack, Claims()), cast(Attack, Straight())
+
+
 def test_claims_are_not_believed_and_a_near_example_shortens_the_search(two_classes):
     model = two_classes(torch.tensor([[[-1.0]]]), 0.55)
     images, labels = torch.tensor([[[[0.5]]]]), torch.tensor([1])
-    fixed = {"upper": 0.4, "tolerance": 0.001}
-    claimed = minimum_distortion(model, images, labels, "linf", attack=Claims(), **fixed)
+    fixed: dict[str, Any] = {"upper": 0.4, "tolerance": 0.001}
+    claimed = minimum_distortion(model, images, labels, "linf", attack=CLAIMS, **fixed)
     assert claimed.radius.isinf().all()
-    near = minimum_distortion(model, images, labels, "linf", attack=Straight(), **fixed)
+    near = minimum_distortion(model, images, labels, "linf", attack=STRAIGHT, **fixed)
     # found at 0.4 and at distance 0.1; below that the attack fails, up to the tolerance
     assert near.radius.tolist() == pytest.approx([0.1])
     assert near.standing.tolist() == pytest.approx([0.1], abs=0.001)
@@ -207,7 +212,7 @@ def test_summaries(problem):
 
 def test_empty_and_all_wrong(problem):
     model, images, labels = problem
-    fixed = {"attack": PGD(steps=2), "upper": 0.3, "tolerance": 0.01}
+    fixed: dict[str, Any] = {"attack": PGD(steps=2), "upper": 0.3, "tolerance": 0.01}
     nothing = minimum_distortion(model, images[:0], labels[:0], "linf", **fixed)
     assert nothing.radius.shape == (0,)
     assert nothing.witnesses.shape == (0, 1, 8, 8)

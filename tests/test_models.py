@@ -7,6 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
+from torchvision.models import ResNet
 
 from hardball import Normalize, UserError, build
 from hardball.errors import Untrusted
@@ -24,6 +25,7 @@ def test_every_model_maps_images_to_logits_with_a_gradient(name, classes):
     logits = model(images)
     assert logits.shape == (2, classes)
     logits.square().sum().backward()
+    assert images.grad is not None
     assert images.grad.isfinite().all()
     assert images.grad.any()
     assert all(p.requires_grad and p.grad is not None for p in model.parameters())
@@ -52,7 +54,8 @@ def test_padded_form_is_the_tutorials():
     model = build("mnist_cnn", (1, 28, 28), 10, {"padding": True})
     convolutions = (25 + 1) * 32 + (25 * 32 + 1) * 64
     assert parameters(model) == convolutions + (7 * 7 * 64 + 1) * 1024 + 1025 * 10
-    assert model.convs[0](torch.zeros(1, 1, 28, 28)).shape[-2:] == (28, 28)
+    first = model.get_submodule("convs.0")
+    assert first(torch.zeros(1, 1, 28, 28)).shape[-2:] == (28, 28)
 
 
 @pytest.mark.parametrize(
@@ -60,17 +63,19 @@ def test_padded_form_is_the_tutorials():
 )
 def test_pooling_before_relu_equals_relu_before_pooling(name, args):
     model = build(name, SHAPES[name], 10, args)
+    hidden, logits = model.get_submodule("hidden"), model.get_submodule("logits")
     images = torch.rand(3, *SHAPES[name])
     x = images
-    for conv in model.convs:
+    for conv in model.get_submodule("convs").children():
         x = F.max_pool2d(F.relu(conv(x)), 2)
-    assert torch.equal(model(images), model.logits(F.relu(model.hidden(x.flatten(1)))))
+    assert torch.equal(model(images), logits(F.relu(hidden(x.flatten(1)))))
 
 
 @pytest.mark.parametrize(("name", "millions"), [("resnet18", 11.17), ("resnet50", 23.52)])
 def test_resnets_have_the_cifar_stem(name, millions):
     model = build(name, (3, 32, 32), 10)
-    normalize, net = model
+    normalize, net = model.children()
+    assert isinstance(net, ResNet)
     assert round(parameters(model) / 1e6, 2) == millions
     with torch.no_grad():
         images = torch.rand(2, 3, 32, 32)
@@ -164,7 +169,7 @@ def theirs(tmp_path, monkeypatch):
 def test_a_users_own_class_or_function_is_built_from_the_current_directory(name):
     model = build(f"theirs.nets:{name}", (1, 4, 4), 3, {"width": 7})
     assert isinstance(model, nn.Module)
-    assert model.body[1].out_features == 7
+    assert model.get_submodule("body.1").out_features == 7
 
 
 @pytest.mark.parametrize(
@@ -233,7 +238,7 @@ def test_what_a_file_names_is_refused_before_it_is_imported():
 
 def test_an_annotated_function_of_another_library_is_taken():
     model = build("torchvision.models:resnet18", (3, 32, 32), 7, {"num_classes": 7})
-    assert model.fc.out_features == 7
+    assert model.get_submodule("fc").out_features == 7
 
 
 @pytest.mark.parametrize("name", ["digits_cnn", "theirs.nets:Net"])

@@ -1,6 +1,7 @@
 """Learning-rate schedules and optimisers, by name."""
 
 import math
+from typing import Any
 
 import pytest
 import torch
@@ -48,7 +49,7 @@ def updated(name: str, **more: float) -> tuple[float, float]:
     """A trained and a frozen weight of 1 after one update with gradient 2."""
     model = nn.ParameterList([torch.ones(()), torch.ones(())])
     model[1].requires_grad_(False)
-    optimizer = Optimizer(**{"name": name, "lr": 0.1, "momentum": 0, **more}).of(model)
+    optimizer = Optimizer(**dict[str, Any](name=name, lr=0.1, momentum=0) | more).of(model)
     (2 * model[0]).backward()
     optimizer.step()
     return float(model[0].detach()), float(model[1])
@@ -66,7 +67,9 @@ def updated(name: str, **more: float) -> tuple[float, float]:
 def test_an_update_by_hand_and_frozen_parameters_stay(
     name: str, more: dict[str, float], expected: float
 ) -> None:
-    assert updated(name, **more) == (pytest.approx(expected, abs=1e-6), 1.0)
+    moved, frozen = updated(name, **more)
+    assert moved == pytest.approx(expected, abs=1e-6)
+    assert frozen == 1.0
 
 
 def test_every_schedule_and_optimiser_is_a_setting() -> None:
@@ -118,7 +121,7 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
     ],
 )
 def test_bad_settings_are_named_with_what_is_allowed(
-    setting: str, value: object, message: str
+    setting: str, value: Any, message: str
 ) -> None:
     with pytest.raises(UserError) as caught:
         flat.settings(**{setting: value})
@@ -138,7 +141,8 @@ def test_reach_is_what_the_steps_add_up_to() -> None:
 def test_the_last_epochs_take_more_and_smaller_steps() -> None:
     attack = TrainingAttack(steps=2, reach=1.5, finish_epochs=3, finish_steps=8)
     early, late = attack.at(0.4), attack.at(0.4, finishing=True)
-    assert (early.steps, early.step_size) == (2, pytest.approx(0.3))
+    assert early.steps == 2
+    assert early.step_size == pytest.approx(0.3)
     assert late == PGD(steps=8, keep="last")  # steps of 2.5·ε/8
 
 

@@ -83,8 +83,9 @@ def test_a_fast_network_has_the_same_outputs_and_gradients(batch):
     model = build("mnist_cnn", SHAPE, 10)
     plain, outputs = gradients(model, *batch), model(batch[0])
     with fast(model):
-        assert type(model.convs[0]) is NarrowConv2d
-        assert type(model.convs[1]) is nn.Conv2d  # 32 channels: the library is good at it
+        assert type(model.get_submodule("convs.0")) is NarrowConv2d
+        # 32 channels: the library is good at it
+        assert type(model.get_submodule("convs.1")) is nn.Conv2d
         quick = gradients(model, *batch)
         assert torch.equal(model(batch[0].clone().requires_grad_(True)), outputs)
     # float32 sums of 800 products in another order
@@ -96,12 +97,12 @@ def test_a_fast_network_has_the_same_outputs_and_gradients(batch):
 def test_the_network_is_as_before_afterwards(batch):
     model = build("mnist_cnn", SHAPE, 10)
     state, hooks = copy.deepcopy(model.state_dict()), []
-    model.convs[0].register_forward_hook(lambda *_: hooks.append(1))
+    model.get_submodule("convs.0").register_forward_hook(lambda *_: hooks.append(1))
     with fast(model):
         model(batch[0])
     with pytest.raises(RuntimeError), fast(model):
         model(batch[0][:, :, :2])
-    assert type(model.convs[0]) is nn.Conv2d
+    assert type(model.get_submodule("convs.0")) is nn.Conv2d
     assert hooks
     assert all(torch.equal(v, state[k]) for k, v in model.state_dict().items())
 
@@ -212,7 +213,7 @@ def test_a_network_that_nothing_works_on_is_left_for_its_own_error():
 
 @LAYOUTS
 def test_trying_a_layout_leaves_nothing_behind(network, layout):
-    class Drawing(network):
+    class Drawing(network):  # type: ignore[valid-type, misc]
         def forward(self, images):
             return super().forward(images + 0.1 * torch.rand_like(images))
 
@@ -281,9 +282,10 @@ def test_a_network_that_changes_its_images_in_place_is_refused_and_spoils_none(u
 def test_an_attack_finds_the_same_examples(batch):
     torch.manual_seed(0)
     model, attack = build("mnist_cnn", SHAPE, 10), PGD(steps=10, keep="last", random_start=False)
-    plain = attack(model, *batch, LInf(0.1))
+    images, labels = batch
+    plain = attack(model, images, labels, LInf(0.1))
     with fast(model):
-        quick = attack(model, *batch, LInf(0.1))
+        quick = attack(model, images, labels, LInf(0.1))
     # a sign may turn where a gradient is at rounding; the loss hardly notices
     torch.testing.assert_close(quick.loss, plain.loss, rtol=1e-4, atol=1e-4)
     assert torch.equal(quick.fooled, plain.fooled)
@@ -311,15 +313,15 @@ def test_a_captured_network_gives_the_same_attack_and_no_parameter_gradient(batc
     model, attack = build("mnist_cnn", SHAPE, 10), PGD(steps=3, random_start=False)
     captured = Captured(model)
     threat = LInf(0.2)
-    plain = attack.perturb(model, *batch, threat)
-    assert torch.equal(attack.perturb(captured, *batch, threat), plain)
+    images, labels = batch
+    plain = attack.perturb(model, images, labels, threat)
+    assert torch.equal(attack.perturb(captured, images, labels, threat), plain)
     with torch.no_grad():
         for p in model.parameters():
             p.mul_(1.5)  # as an update would: the next attack is on the new weights
-    assert torch.equal(
-        attack.perturb(captured, *batch, threat), attack.perturb(model, *batch, threat)
-    )
-    point = batch[0].clone().requires_grad_(True)
+    plain = attack.perturb(model, images, labels, threat)
+    assert torch.equal(attack.perturb(captured, images, labels, threat), plain)
+    point = images.clone().requires_grad_(True)
     assert captured(point).sum().requires_grad
     captured(point).sum().backward()
     assert all(p.grad is None for p in model.parameters())
@@ -327,13 +329,13 @@ def test_a_captured_network_gives_the_same_attack_and_no_parameter_gradient(batc
 
 def test_the_training_attack_waits_for_no_value():
     """On tensors without values reading one is an error: what would make a GPU wait."""
-    with FakeTensorMode():
+    with FakeTensorMode() as without_values:
         model = mnist_cnn(SHAPE, 10)
         images, labels = torch.rand(4, *SHAPE), torch.zeros(4, dtype=torch.int64)
         with pytest.raises(RuntimeError, match="local_scalar_dense"):
             bool(images.sum() > 0)
     for threat in (LInf(0.3), ThreatModel("l2", 3), ThreatModel("l0", 3)):
-        with images.fake_mode:
+        with without_values:
             moved = PGD(steps=2).perturb(model, images, labels, threat, start=images)
         assert moved.shape == images.shape
 

@@ -44,7 +44,7 @@ def network(classes=4, seed=0):
         layers = nn.Flatten(), nn.Linear(12, 16), nn.Tanh(), nn.Linear(16, classes)
     model = nn.Sequential(*layers).double()
     with torch.no_grad():
-        model[1].weight *= 4
+        model.get_parameter("1.weight").mul_(4)
     return model
 
 
@@ -423,6 +423,7 @@ def test_papers_rule_for_the_number_of_steps(eps, step_size, steps):
 @given(hundredths=st.integers(1, 100))
 def test_papers_rule_never_loses_a_step_to_rounding(hundredths):
     steps = PGD(step_size=0.01).at(hundredths / 100).steps
+    assert steps is not None
     assert abs(2 * steps - 5 * hundredths) <= 1
 
 

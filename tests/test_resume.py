@@ -4,14 +4,16 @@ import pickle
 import random
 import signal
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 import flat
 from commands import TINY, Signal, run, start
-from hardball import Constant, UserError, fit
+from hardball import Constant, UserError, fit, storage
 from hardball.data import Dataset
+from hardball.errors import Damaged
 from hardball.runs import RunFolder
 from hardball.training import checkpoint
 
@@ -61,7 +63,7 @@ def result(run_folder: Path) -> tuple[bytes, list[str], object]:
     rows = [line.split(",") for line in (run_folder / "metrics.csv").read_text().splitlines()]
     timed = {i for i, name in enumerate(rows[0]) if "second" in name}
     metrics = [",".join(v for i, v in enumerate(row) if i not in timed) for row in rows]
-    state = torch.load(max(run_folder.glob("state/*.pt")), weights_only=True)
+    state = storage.load_state(max(run_folder.glob("state/*.pt")))
     optimizer = pickle.dumps([[t.tolist() for t in s.values()] for s in tensors(state)])
     return (run_folder / "weights.safetensors").read_bytes(), metrics, optimizer
 
@@ -114,7 +116,8 @@ def test_a_run_killed_and_resumed_ends_bitwise_as_without_the_kill(
     else:
         assert code == 130
         assert "--resume r" in out
-    assert run(["train", "--resume", "r"], folder)[0] == 0
+    again = ["train", "--resume", "r", "--trust-model-code", "true"]  # of the network in `folder`
+    assert run(again, folder)[0] == 0
     assert result(folder / "r") == whole[kind]
     assert not list(folder.rglob("*.tmp"))
 
@@ -160,12 +163,27 @@ def test_two_points_are_kept_and_the_older_one_stands_in_for_a_damaged_one(
     assert len(list(folder.glob("r/state/*.pt"))) == 2
 
 
-def test_a_damaged_point_is_not_taken_for_the_newest_again(folder: Path) -> None:
+def test_a_point_with_one_flipped_bit_is_not_resumed_from(
+    folder: Path, whole: dict[str, object]
+) -> None:
+    _, newest = interrupted(folder)
+    content = bytearray(newest.read_bytes())
+    content[len(content) // 2] ^= 1
+    newest.write_bytes(content)
+    code, _, err = run(["train", "--resume", "r"], folder)
+    assert code == 0
+    assert f"warning: {newest.relative_to(folder)} is no whole resume point (its SHA-256" in err
+    assert result(folder / "r") == whole["adam"]
+
+
+def test_a_damaged_point_is_kept_and_not_taken_for_the_newest_again(folder: Path) -> None:
     _, newest = interrupted(folder)
     truncate(newest)
+    content = newest.read_bytes()
     stop = Signal(at=UPDATE, count=2, number=signal.SIGKILL)
     run(["train", "--resume", "r", "--save-minutes", 0], folder, planned=stop)
     assert run(["train", "--resume", "r"], folder)[2] == ""
+    assert newest.with_suffix(".pt.damaged").read_bytes() == content
 
 
 def test_all_points_damaged_is_refused_and_nothing_touched(folder: Path) -> None:
@@ -240,7 +258,7 @@ def test_an_extension_whose_origin_has_changed_is_refused(folder: Path) -> None:
 def test_resume_from_python_with_other_arguments_names_the_difference(
     tmp_path: Path, digits: Dataset
 ) -> None:
-    def again(**more: object) -> None:
+    def again(**more: Any) -> None:
         settings = flat.settings(steps=1, **(more or {"lr": 0.01}))
         model = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10))
         fit(
@@ -263,3 +281,91 @@ def test_two_trainings_in_one_folder_are_refused(folder: Path) -> None:
         code, _, err = run(["train", "--resume", "r"], folder)
     assert code == 2
     assert "another process is training in r" in err
+
+
+def damaged(path: Path) -> None:
+    content = bytearray(path.read_bytes())
+    content[-3] ^= 4
+    path.write_bytes(content)
+
+
+@pytest.mark.parametrize("name", ["config.yaml", "outcome.json", "weights.safetensors"])
+def test_a_finished_run_with_a_changed_file_names_it(name: str, folder: Path) -> None:
+    assert run(words("adam", "r"), folder)[0] == 0
+    damaged(folder / "r" / name)
+    readers: list[list[object]] = [["train", "--resume", "r"]]
+    if name != "outcome.json":  # an evaluation needs neither outcome.json nor metrics.csv
+        readers += [["evaluate", "r", "--eps", 0.1, "--attacks", "fgsm", "--n", 20]]
+        readers += [["extend", "r", "--eps", 0.2, "--epochs", 1]]
+    for reader in readers:
+        code, _, err = run(reader, folder)
+        assert (code, err.count("\n")) == (2, 1)
+        assert f"r/{name} has changed since it was written" in err
+
+
+@pytest.mark.parametrize("name", ["metrics.csv", "outcome.json"])
+@pytest.mark.parametrize("content", [b"", b"\xff\xfe", b"a,b\n1,x\n", b"[]", b'{"status": 1}'])
+def test_metrics_and_outcome_that_are_none_are_named(
+    name: str, content: bytes, folder: Path
+) -> None:
+    assert run(words("adam", "r"), folder)[0] == 0
+    (folder / "r" / name).write_bytes(content)
+    code, _, err = run(["train", "--resume", "r"], folder)
+    assert (code, err.count("\n")) == (2, 1)
+    assert f"r/{name}" in err
+    assert run(["evaluate", "r", "--attacks", "fgsm", "--n", 20], folder)[0] == 0
+
+
+def test_a_config_changed_by_hand_is_read_without_its_first_line(folder: Path) -> None:
+    assert run(words("adam", "r"), folder)[0] == 0
+    config = folder / "r/config.yaml"
+    text = config.read_text().replace("norm: linf", "norm: l2")
+    config.write_text(text)
+    with pytest.raises(Damaged, match="or remove its first line if you changed it yourself"):
+        RunFolder(folder / "r").config()
+    config.write_text(text.split("\n", 1)[1])
+    assert RunFolder(folder / "r").config()["norm"] == "l2"
+
+
+LINKS: dict[str, tuple[str, list[object]]] = {
+    "lock": ("state/lock", ["train", "--resume", "r"]),
+    "state": ("state", ["train", "--resume", "r"]),
+    "epochs": ("epochs", ["train", "--resume", "r"]),
+    "journal": ("evaluation.state", ["evaluate", "r", "--attacks", "fgsm", "--n", 9]),
+    "lock of an evaluation": (
+        "evaluation.state/lock",
+        ["evaluate", "r", "--attacks", "fgsm", "--n", 9],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", LINKS)
+def test_no_write_follows_a_link_out_of_the_run(name: str, folder: Path) -> None:
+    place, reader = LINKS[name]
+    assert run(words("adam", "r"), folder)[0] == 0
+    mine = folder / "mine"
+    link = folder / "r" / place
+    if link.name == "lock":
+        mine.write_bytes(b"precious")
+        link.parent.mkdir(exist_ok=True)
+        link.unlink(missing_ok=True)
+    elif link.exists():
+        link.rename(mine)
+    else:
+        mine.mkdir()
+    link.symlink_to(mine)
+    before = {p: p.read_bytes() for p in [mine, *mine.glob("*")] if p.is_file()}
+    code, _, err = run(reader, folder)
+    assert (code, err.count("\n")) == (2, 1), err
+    assert f"r/{place} is a link" in err
+    assert {p: p.read_bytes() for p in [mine, *mine.glob("*")] if p.is_file()} == before
+
+
+def test_two_evaluations_of_one_run_are_refused(folder: Path) -> None:
+    assert run(words("adam", "r"), folder)[0] == 0
+    with storage.locked(folder / "r/evaluation.state/lock", "busy"):
+        code, _, err = run(["evaluate", "r", "--attacks", "fgsm", "--n", 9], folder)
+    assert (code, err) == (
+        2,
+        "hardball: error: another process is evaluating r; wait for it, or evaluate a copy\n",
+    )

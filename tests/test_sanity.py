@@ -4,6 +4,7 @@ import itertools
 import warnings
 from copy import deepcopy
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -28,7 +29,7 @@ def some(digits):
 def doubted(name, model, data, **more):
     """The evaluation of what raises exactly one warning, of this name."""
     with pytest.warns(Doubt) as noted:
-        found = evaluate(model, data, **{"eps": 0.1, "attacks": ATTACKS} | more)
+        found = evaluate(model, data, **dict[str, Any](eps=0.1, attacks=ATTACKS) | more)
     assert [str(note.message).partition(":")[0] for note in noted] == [name]
     assert found.doubts == tuple(str(note.message) for note in noted)
     assert found.as_json()["warnings"] == list(found.doubts)

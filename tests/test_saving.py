@@ -1,6 +1,7 @@
 """An evaluation written and read back."""
 
 import json
+from typing import Any
 
 import pytest
 import torch
@@ -31,7 +32,7 @@ def some(digits):
 @pytest.fixture
 def found(digits_net, some):
     attacks = {"sign": fgsm(), "pgd": PGD(steps=3), "noise": BruteForce(samples=4)}
-    how = {"eps": [0.05, 0.1], "attacks": attacks}
+    how: dict[str, Any] = {"eps": [0.05, 0.1], "attacks": attacks}
     left = evaluate(digits_net, some, **how).broken_at.isinf().nonzero().flatten()
     assert len(left) > 3
     return evaluate(digits_net, some, **how, certify={"first": First(left[:3])})
@@ -46,7 +47,9 @@ def test_what_was_written_is_read_back(found, digits_net, some, tmp_path):
     assert again.worst == found.worst
     assert again.clean == found.clean
     assert again.certified == found.certified
-    assert torch.equal(again.certified_at(0.05), found.certified_at(0.05))
+    certified = again.certified_at(0.05)
+    assert certified is not None
+    assert torch.equal(certified, found.certified_at(0.05))
     assert torch.equal(again.broken_at, found.broken_at)
     assert again.broken_by == found.broken_by
     broken = found.broken_at.isfinite()

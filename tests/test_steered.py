@@ -122,13 +122,12 @@ def test_the_other_commands_take_run_and_rungs(easy: Path) -> None:
     folder = easy.parent
     model = ("--data", "digits-bw", "--model", "digits_cnn", "--model-args", "{width: 4}")
     rung = "r/rungs/0.08.safetensors"
-    words = ("evaluate", rung, *model, "--eps", 0.08, "--attacks", "fgsm", "--n", 50)
-    assert run(words, folder)[0] == 0
+    fgsm = ("--attacks", "fgsm", "--n", 50)
+    assert run(["evaluate", rung, *model, "--eps", 0.08, *fgsm], folder)[0] == 0
     short = ("--epochs", 1, "--steps", 1, "--batch-size", 64, "--validation", 1000)
     assert run(["extend", rung, *model, "--eps", 0.1, *short, "--out", "e"], folder)[0] == 0
     assert run(["extend", "r", "--eps", 0.14, "--epochs", 1, "--out", "f"], folder)[0] == 0
-    words = ("evaluate", "r", "--eps", 0.1, "--attacks", "fgsm", "--n", 50)
-    assert run(words, folder)[0] == 0
+    assert run(["evaluate", "r", "--eps", 0.1, *fgsm], folder)[0] == 0
 
 
 def test_an_extension_may_be_adaptive(easy: Path) -> None:
@@ -254,6 +253,23 @@ def test_going_back_restores_weights_and_optimiser(train: Dataset, tmp_path: Pat
         state["optimizer"]["state"].values(), anchor["optimizer"]["state"].values(), strict=True
     ):
         assert all(torch.equal(mine[name], kept[name]) for name in kept)
+
+
+def test_after_going_back_the_distance_counts_from_the_weights_gone_back_to(
+    train: Dataset, tmp_path: Path
+) -> None:
+    rule = Adaptive(0.3, increment=0.06, resolution=0.02, **SHORT)
+    found = searched(Gated(small(train), 0.14), train, tmp_path / "r", rule, keep_every=1)
+    returned = {line["epoch"] for line in decisions(tmp_path / "r") if line["restore"]}
+    folder, followed = RunFolder(tmp_path / "r"), 0
+    kept = [load_file(folder.epoch_file(int(row["epoch"]))) for row in found.history]
+    names = [name for name, _ in found.model.named_parameters()]
+    for row, before, after in zip(found.history[1:], kept[:-1], kept[1:], strict=True):
+        moved = torch.cat([(after[name] - before[name]).flatten() for name in names])
+        same = row["weight_distance"] == pytest.approx(float(moved.norm()), rel=1e-5)
+        assert same == (row["epoch"] - 1 not in returned)
+        followed += not same
+    assert followed
 
 
 def test_planted_masking_strengthens_the_training_attack(train: Dataset, tmp_path: Path) -> None:

@@ -5,6 +5,7 @@ import math
 import random
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -67,8 +68,8 @@ def stretched(data: Dataset) -> Dataset:
     return replace(data, images=((data.images - 0.5) * 4 + 0.5).clamp(0, 1))
 
 
-def direct(train: Dataset, **more: object) -> Run:
-    settings = flat.settings(QUICK, **more)  # type: ignore[arg-type]
+def direct(train: Dataset, **more: Any) -> Run:
+    settings = flat.settings(QUICK, **more)
     data = stretched(train)
     return fit(small(data), data, curriculum=Constant(0.45, 8), settings=settings)
 

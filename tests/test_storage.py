@@ -13,10 +13,11 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from hardball import storage
-from hardball.errors import Damaged, StorageError, WrongArchitecture
+from hardball.errors import Damaged, StorageError, UserError, WrongArchitecture
 
 
 def net(*widths: int) -> nn.Module:
@@ -236,6 +237,117 @@ def test_a_resume_point_cut_anywhere_is_refused(
 
 
 def test_something_else_is_no_resume_point(tmp_path: Path) -> None:
-    torch.save([1, 2], tmp_path / "s")
+    storage.save_state([1, 2], tmp_path / "s")  # type: ignore[arg-type]
     with pytest.raises(Damaged, match="is no resume point, but a list"):
         storage.load_state(tmp_path / "s")
+
+
+# --- digests
+
+
+def test_sealed_weights_are_safetensors_for_any_reader(tmp_path: Path) -> None:
+    model = net()
+    storage.save_weights(model, tmp_path / "w")
+    assert same(load_file(tmp_path / "w"), tensors(model))
+    assert storage.unbroken((tmp_path / "w").read_bytes())
+
+
+def test_weights_of_other_programs_have_no_seal_and_load(tmp_path: Path) -> None:
+    model, other = net(), net()
+    found = tensors(model)
+    save_file(found, tmp_path / "w", metadata={"modelspec.hash_sha256": "a" * 64})
+    assert storage.unbroken((tmp_path / "w").read_bytes()) is None
+    storage.load_weights(other, tmp_path / "w")
+    assert same(tensors(other), found)
+
+
+@given(data=st.data())
+def test_one_flipped_bit_in_weights_is_named_or_changes_nothing(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.safetensors"
+    model, other = net(), net()
+    content = bytearray(whole(model, path))
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    try:
+        storage.load_weights(other, path)
+    except Damaged as error:
+        named = str(path) in str(error)
+    else:
+        named = False
+    assert named or same(tensors(other), tensors(model))
+
+
+@given(data=st.data())
+def test_one_flipped_bit_in_a_resume_point_is_refused(
+    data: st.DataObject, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    path = tmp_path_factory.getbasetemp() / "flipped.pt"
+    storage.save_state({"fingerprint": "x", "model": net().state_dict()}, path)
+    content = bytearray(path.read_bytes())
+    content[data.draw(st.integers(0, len(content) - 1))] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
+    with pytest.raises(Damaged, match="is no whole resume point"):
+        storage.load_state(path)
+
+
+def test_a_resume_point_without_a_seal_is_refused(tmp_path: Path) -> None:
+    torch.save({"a": 1}, tmp_path / "s")
+    with pytest.raises(Damaged, match="SHA-256 is not the one recorded"):
+        storage.load_state(tmp_path / "s")
+
+
+def test_a_kill_between_a_file_and_the_digest_beside_it_leaves_both_valid(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.csv"
+    storage.write_beside_digest(path, b"old")
+    storage.write_beside_digest(path, b"new")
+    path.write_bytes(b"old")  # as after a kill between the two writes
+    assert storage.read_beside_digest(path, "metrics") == b"old"
+    path.write_bytes(b"odd")
+    with pytest.raises(Damaged, match=r"is none of those in .*metrics\.csv\.sha256"):
+        storage.read_beside_digest(path, "metrics")
+    path.with_name("metrics.csv.sha256").unlink()
+    assert storage.read_beside_digest(path, "metrics") == b"odd"
+
+
+# --- folders that somebody else made
+
+
+def test_a_write_replaces_a_link_and_leaves_what_it_led_to(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    mine.write_bytes(b"precious")
+    path = tmp_path / "run" / "file"
+    path.parent.mkdir()
+    for link in (path, path.with_name(f".file.{os.getpid()}.tmp")):
+        link.symlink_to(mine)
+    storage.write_atomically(path, b"new")
+    assert (path.read_bytes(), mine.read_bytes()) == (b"new", b"precious")
+    assert [p.name for p in path.parent.iterdir()] == ["file"]
+
+
+def test_a_lock_is_one_process_s_and_changes_no_file(tmp_path: Path) -> None:
+    (tmp_path / "lock").write_bytes(b"content")
+    with (
+        storage.locked(tmp_path / "lock", "busy here"),
+        pytest.raises(UserError, match="busy here"),
+        storage.locked(tmp_path / "lock", "busy here"),
+    ):
+        pass
+    with storage.locked(tmp_path / "lock", "busy here"):
+        assert (tmp_path / "lock").read_bytes() == b"content"
+
+
+def test_a_lock_that_is_a_fifo_does_not_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "lock")
+    with storage.locked(tmp_path / "lock", "busy"):
+        pass
+
+
+def test_leftovers_of_processes_that_have_ended_are_removed(tmp_path: Path) -> None:
+    living, ended = tmp_path / f".a.{os.getpid()}.tmp", tmp_path / ".a.4194304.tmp"
+    others = tmp_path / ".hidden.tmp", tmp_path / "a.4194304.tmp"
+    for path in (living, ended, *others):
+        path.write_bytes(b"")
+    storage.remove_leftovers(tmp_path)
+    assert sorted(tmp_path.iterdir()) == sorted([living, *others])

@@ -121,16 +121,16 @@ def test_both_models_are_left_alone_and_the_source_is_in_evaluation_mode():
     source[1].eval()
     images = torch.rand(20, 1, 8, 8)
     labels = torch.randint(4, (20,))
-    before = deepcopy(source.state_dict()), deepcopy(model.state_dict()), torch.get_rng_state()
+    before, drawn = deepcopy([source.state_dict(), model.state_dict()]), torch.get_rng_state()
     Transfer(source=source, attack=PGD(steps=2))(model, images, labels, THREAT)
     assert modes
     assert not any(modes)
     assert [module.training for module in source] == [True, False, True, True, True]
     assert model.training
-    for module, state in zip((source, model), before, strict=False):
+    for module, state in zip((source, model), before, strict=True):
         assert all(torch.equal(value, state[key]) for key, value in module.state_dict().items())
         assert all(parameter.grad is None for parameter in module.parameters())
-    assert torch.equal(torch.get_rng_state(), before[2])
+    assert torch.equal(torch.get_rng_state(), drawn)
 
 
 def test_the_source_only_sees_what_the_model_gets_right(problem):

@@ -8,6 +8,7 @@ import warnings
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -49,7 +50,7 @@ def measure(model, data, **more):
     return evaluate(
         model,
         data,
-        **{"attacks": ATTACKS, "eps": [0.05, 0.1], "batch_size": 7} | more,
+        **dict[str, Any](attacks=ATTACKS, eps=[0.05, 0.1], batch_size=7) | more,
     )
 
 
@@ -100,7 +101,7 @@ def test_what_goes_wrong_there_is_told_here(what, kind, message, model, some, tm
         measure(model, some, attacks=attacks, processes=2, journal=Journal(tmp_path, who))
     assert no_child_is_left()
     # what was found before is kept
-    lines = []
+    lines: list[str] = []
     few = {"sign": fgsm()}
     measure(model, some, attacks=few, eps=[0.05], journal=Journal(tmp_path, who), say=lines.append)
     assert lines == ["continuing: 1 of 1 attacks done"]

@@ -29,7 +29,7 @@ LEVELS: list[set[str]] = [
     {"perf"},
     {"attacks", "certify", "models", "data", "theory"},
     {"runs"},
-    {"training", "evaluation", "verification"},
+    {"training", "evaluation", "landscape", "verification"},
     {"report", "presets"},
     {"commands"},
     {"cli"},

@@ -1,5 +1,6 @@
 # The public names and where they come from: the one list, which type checkers read and which
 # __init__.py follows.
+from . import landscape as landscape
 from ._version import __version__ as __version__
 from .attacks import PGD as PGD
 from .attacks import ARTAttack as ARTAttack
@@ -18,6 +19,7 @@ from .data import load_dataset as load_dataset
 from .errors import UserError as UserError
 from .evaluation import Evaluation as Evaluation
 from .evaluation import Journal as Journal
+from .evaluation import Origin as Origin
 from .evaluation import checklist as checklist
 from .evaluation import evaluate as evaluate
 from .evaluation import load_evaluation as load_evaluation

@@ -6,7 +6,10 @@ Every seam resolves its names here: models, data sets, attacks, objectives, curr
 import importlib
 import sys
 from collections.abc import Mapping
-from typing import Any, TypeVar
+from dataclasses import is_dataclass
+from pathlib import Path
+from types import UnionType
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from hardball.errors import Untrusted, UserError, unknown
 
@@ -33,6 +36,8 @@ def find(kind: str, name: str, known: Mapping[str, T], *, trusted: bool = True) 
         UserError: no such name, or nothing importable.
         Untrusted: code of somebody's own, unasked.
     """
+    if not isinstance(name, str):  # a file may say anything
+        raise UserError(f"the {kind} {name!r} is no name; name one of {', '.join(sorted(known))}")
     if not is_own(name):
         if name not in known:
             raise unknown(
@@ -106,14 +111,67 @@ def made(kind: str, name: str, maker: Any, /, *positional: Any, **arguments: Any
     """`maker` called with a user's arguments.
 
     Raises:
-        UserError: it is not callable, or does not take them.
+        UserError: it is not callable, or does not take them. The fields of a dataclass must be of the
+            types that it declares.
     """
     if not callable(maker):
         raise UserError(f"{kind} {name!r} is a {type(maker).__name__}; name a class or a function")
+    if is_dataclass(maker):
+        check_types(f"{kind} {name}", _hints(maker), arguments)
     try:
         return maker(*positional, **arguments)
     except TypeError as error:
         raise UserError(f"{kind} {name} with {arguments}: {error}; change its arguments") from error
+
+
+def check_types(what: str, kinds: Mapping[str, Any], values: Mapping[str, Any]) -> None:
+    """Refuse values of other types than declared: a YAML file may say anything.
+
+    Args:
+        what: what the values are of, as messages say it.
+        kinds: name → type; names that are not in it are not looked at.
+        values: name → value.
+
+    Raises:
+        UserError: the first that does not fit.
+    """
+    for name, kind in kinds.items():
+        if name in values and not _fits(values[name], kind):
+            allowed = getattr(kind, "__name__", str(kind)) if isinstance(kind, type) else str(kind)
+            raise UserError(
+                f"{what}: {name}={_shown(values[name])}; allowed is {allowed.replace('typing.', '')}"
+            )
+
+
+def _hints(maker: Any) -> dict[str, Any]:
+    try:
+        return get_type_hints(maker)
+    except (TypeError, NameError, AttributeError):  # names that do not resolve
+        return {}
+
+
+def _fits(value: object, kind: Any) -> bool:
+    """A value from YAML is of a declared type. What is no plain type is not looked into."""
+    origin, inner = get_origin(kind), get_args(kind)
+    if origin in (Union, UnionType):
+        return any(_fits(value, one) for one in inner)
+    if origin is Literal:
+        return value in inner
+    if kind in (int, float):  # a bool is an int to Python, and an int does for a float
+        return isinstance(value, int if kind is int else int | float) and not isinstance(
+            value, bool
+        )
+    if kind is Path:
+        return isinstance(value, str | Path)
+    if origin is list:
+        return isinstance(value, list) and all(_fits(one, inner[0]) for one in value)
+    plain = kind if origin is None else origin
+    return plain not in (bool, str, dict, type(None)) or isinstance(value, plain)
+
+
+def _shown(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
 
 
 def name_of(thing: object, known: Mapping[str, object]) -> str:

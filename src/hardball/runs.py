@@ -1,7 +1,7 @@
 """A run: a folder with everything one training made, and what came of it.
 
 config.yaml           what was asked, enough to rebuild the model and to resume
-metrics.csv           one row per epoch (and TensorBoard events)
+metrics.csv           one row per epoch (and TensorBoard events); metrics.csv.sha256 is its digest
 weights.safetensors   the last good weights
 outcome.json          how it ended
 epochs/               the weights of some epochs, where asked for
@@ -12,11 +12,10 @@ evaluation.state/     what a killed evaluation continues from
 """
 
 import csv
-import fcntl
 import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +23,7 @@ import yaml
 from torch import nn
 
 from hardball import models, names, storage
-from hardball.errors import UserError
+from hardball.errors import Damaged, UserError
 
 Config = dict[str, Any]
 
@@ -58,6 +57,38 @@ class Outcome:
     """Of an adaptive curriculum: the smallest ε above `eps` that was tried and not learned …"""
     failed_how: str | None = None
     """… and how it failed: collapse, plateau, masking or non-finite."""
+
+
+SECTIONS: dict[str, dict[str, Any]] = {
+    "data": {"name": str, "root": str},
+    "model": {"args": dict | None, "shape": list[int], "classes": int},
+    "origin": {"path": str, "sha256": str},
+    "curriculum": {"name": str, "target": float, "eps": float},
+    "objective": {"name": str},
+}
+"""Types in config.yaml, where they are there. Those of the settings are checked when they are made, and
+a network's name where it is trusted or not."""
+NEEDED = {"data": ("name",), "model": ("shape", "classes"), "origin": ("path", "sha256")}
+
+
+def _check_config(path: Path, config: Config) -> None:
+    """Refuse a config whose sections have other forms than those that training writes.
+
+    Raises:
+        Damaged: the first that has.
+    """
+    for section, kinds in SECTIONS.items():
+        values = config.get(section)
+        if values is None or values == {}:
+            continue
+        try:
+            names.check_types("config", {section: dict}, config)
+            names.check_types(section, kinds, values)
+        except UserError as error:
+            raise Damaged(f"{path}: {error}; restore it from a copy") from error
+        lacking = [name for name in NEEDED.get(section, ()) if name not in values]
+        if lacking and not (section == "model" and values.get("name") is None):
+            raise Damaged(f"{path}: {section} has no {lacking[0]}; restore it from a copy")
 
 
 @dataclass(frozen=True)
@@ -115,11 +146,14 @@ class RunFolder:
             UserError: it holds a run, or something else, already.
         """
         self.refuse_if_taken()
-        text = yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
-        storage.write_atomically(self.config_file, text.encode())
+        seal = f"# {storage.SEAL}: {storage.UNSEALED}\n"
+        text = seal + yaml.safe_dump(config, sort_keys=False, allow_unicode=True)
+        storage.write_atomically(self.config_file, storage.sealed(text.encode()))
 
     def refuse_if_taken(self) -> None:
         """See `create`: asked early, before anything long is done."""
+        if self.path == Path():
+            raise UserError("`out=.` is the current folder; name one of the run's own")
         if self.config_file.exists():
             raise UserError(
                 f"{self.path} already holds a run; continue it with `resume={self.path}`, or "
@@ -132,63 +166,76 @@ class RunFolder:
         """What was asked of this run.
 
         Raises:
-            UserError: no run here, or its config is damaged.
+            UserError: no run here.
+            Damaged: its config has changed since it was written, or is no config.
         """
         if not self.config_file.is_file():
             raise UserError(
                 f"{self.path} is no run: it has no config.yaml; name a folder that training made"
             )
+        cure = "restore it from a copy, or remove its first line if you changed it yourself"
+        content = storage.read_sealed(self.config_file, "config", cure)
         try:
-            config = yaml.safe_load(storage.read_bytes(self.config_file, "config"))
-        except yaml.YAMLError as error:
-            raise UserError(
-                f"{self.config_file} is damaged: {str(error).splitlines()[0]}; restore it"
+            config = yaml.safe_load(content)
+        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            raise Damaged(
+                f"{self.config_file} is damaged: {_first_line(error)}; restore it from a copy"
             ) from error
-        if not isinstance(config, dict) or not all(
-            isinstance(config.get(part) or {}, dict) for part in ("data", "model", "origin")
-        ):
-            raise UserError(f"{self.config_file} is no run's config; restore it")
+        if not isinstance(config, dict):
+            raise Damaged(f"{self.config_file} is no run's config; restore it from a copy")
+        _check_config(self.config_file, config)
         return config
 
     def outcome(self) -> Outcome | None:
-        """How the run ended; None while it has not."""
+        """How the run ended; None while it has not.
+
+        Raises:
+            Damaged: its outcome.json has changed since it was written, or is something else.
+        """
         if not self.outcome_file.exists():
             return None
-        return Outcome(**json.loads(storage.read_bytes(self.outcome_file, "outcome")))
+        content = storage.read_sealed(self.outcome_file, "outcome")
+        try:
+            found = json.loads(content)
+            return Outcome(**{field.name: found[field.name] for field in fields(Outcome)})
+        except (ValueError, KeyError, TypeError, RecursionError) as error:
+            raise Damaged(
+                f"{self.outcome_file} is no run's outcome ({_first_line(error)}); restore it from a copy"
+            ) from error
 
     def write_outcome(self, outcome: Outcome) -> None:
-        write_json(self.outcome_file, asdict(outcome))
+        text = as_json({storage.SEAL: storage.UNSEALED, **asdict(outcome)})
+        storage.write_atomically(self.outcome_file, storage.sealed(text))
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Only one process trains in a folder.
 
         Raises:
-            UserError: another one does.
+            StorageError: the folder cannot be written, or only through a link.
+            UserError: another process does.
         """
-        try:
-            self.state.mkdir(parents=True, exist_ok=True)
-            lock = (self.state / "lock").open("w")
-        except OSError as error:
-            raise UserError(
-                f"cannot write in {self.state}: {error.strerror}; choose a place that can be "
-                "written to"
-            ) from error
-        with lock as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError as error:
-                raise UserError(
-                    f"another process is training in {self.path}; wait for it, or choose another "
-                    "`out`"
-                ) from error
+        for folder in (self.state, self.epoch_file(0).parent):
+            storage.refuse_link(folder)
+        busy = f"another process is training in {self.path}; wait for it, or choose another `out`"
+        with storage.locked(self.state / "lock", busy):
+            for folder in (self.path, self.state, self.epoch_file(0).parent):
+                storage.remove_leftovers(folder)
             yield
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Readable JSON, written atomically."""
-    text = json.dumps(content, indent=2, ensure_ascii=False) + "\n"
-    storage.write_atomically(path, text.encode())
+    storage.write_atomically(path, as_json(content))
+
+
+def as_json(content: Mapping[str, Any]) -> bytes:
+    """Readable JSON."""
+    return (json.dumps(content, indent=2, ensure_ascii=False) + "\n").encode()
+
+
+def _first_line(error: Exception) -> str:
+    return next(iter(str(error).splitlines()), type(error).__name__)[:200]
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -227,11 +274,21 @@ def model_from(config: Config, *, trust: bool = False) -> nn.Module:
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
-    """The rows of metrics.csv; none before the first epoch is done."""
+    """The rows of metrics.csv, without fields that are empty; none before the first epoch is done.
+
+    Raises:
+        Damaged: it has changed since it was written, or is something else.
+    """
     if not folder.metrics_file.exists():
         return []
-    text = storage.read_bytes(folder.metrics_file, "metrics").decode()
-    return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(text.splitlines())]
+    content = storage.read_beside_digest(folder.metrics_file, "metrics")
+    try:
+        rows = csv.DictReader(content.decode().splitlines(), strict=True)
+        return [{name: float(v) for name, v in row.items() if v != ""} for row in rows]
+    except (ValueError, TypeError, csv.Error) as error:
+        raise Damaged(
+            f"{folder.metrics_file} is no run's metrics ({_first_line(error)}); restore it from a copy"
+        ) from error
 
 
 def load_run(path: Path | str, *, trust: bool = False, model: nn.Module | str | None = None) -> Run:

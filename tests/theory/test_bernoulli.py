@@ -9,9 +9,15 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from hardball.errors import UserError
 from hardball.theory import bernoulli as b
+
+
+def ones(count: int) -> NDArray[np.int64]:
+    return np.ones(count, dtype=np.int64)
+
 
 T = st.sampled_from([0.01, 0.1, 0.25, 0.3, 0.45, 0.5])
 
@@ -85,7 +91,7 @@ def test_no_classifier_on_the_cube_beats_the_threshold(d, t):
 def test_threshold_is_optimal_by_minimum_cut(k, eps):
     """Points that clash (Hamming ≤ 2ε) cannot both be right: a minimum cut over all classifiers."""
     cube, chances = probabilities(k, 0.3)
-    graph = nx.DiGraph()
+    graph: nx.DiGraph[object] = nx.DiGraph()
     for i, x in enumerate(cube):
         graph.add_edge("source", (1, i), capacity=chances[0, i])
         graph.add_edge((-1, i), "sink", capacity=chances[1, i])
@@ -175,9 +181,9 @@ def two(k=3, t=0.2):
         (lambda: two(t=0.51), "t=0.51"),
         (lambda: two(t=math.nan), "t=nan"),
         (lambda: b.bayes_error(0, 0.1), "k=0"),
-        (lambda: b.Bernoulli(np.ones(2), np.ones(2), 0.1), "k=0"),
-        (lambda: b.Bernoulli(np.ones(2), -np.ones(3), 0.1), "one length"),
-        (lambda: b.Bernoulli(np.zeros(2), np.ones(2), 0.1), "−1 and 1"),
+        (lambda: b.Bernoulli(ones(2), ones(2), 0.1), "k=0"),
+        (lambda: b.Bernoulli(ones(2), -ones(3), 0.1), "one length"),
+        (lambda: b.Bernoulli(0 * ones(2), ones(2), 0.1), "−1 and 1"),
         (lambda: b.l0_error(5, 0.1, 1.5), "eps=1.5"),
         (lambda: b.l0_error(5, 0.1, -1), "eps=-1"),
         (lambda: b.linf_error(5, 0.1, -0.5), "eps=-0.5"),

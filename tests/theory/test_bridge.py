@@ -59,7 +59,8 @@ def test_pgd_on_gaussian_rules_attains_the_closed_form(norm, threat, bayes):
 
 def bernoulli_sample(k: int, t: float) -> tuple[np.ndarray, np.ndarray]:
     """Points in [0,1], −1 at ¼ and 1 at ¾, of θ^(1) = 1 and θ^(−1) = −1."""
-    points, labels = Bernoulli(np.ones(k), -np.ones(k), t).sample(COUNT, np.random.default_rng(5))
+    ones = np.ones(k, dtype=np.int64)
+    points, labels = Bernoulli(ones, -ones, t).sample(COUNT, np.random.default_rng(5))
     return points / 4 + 0.5, labels
 
 

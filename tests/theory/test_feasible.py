@@ -168,13 +168,8 @@ def test_a_float_is_read_as_the_fraction_it_came_from(numerator, denominator):
 def test_bytes_and_digits_are_recognised_and_floats_left_alone():
     bytes_ = np.arange(256, dtype=np.float32)[:, None] / np.float32(255)
     labels = np.arange(256) % 2
-    assert (
-        labelled_points(bytes_, labels).scale,
-        labelled_points(bytes_, labels).values.dtype,
-    ) == (
-        255,
-        np.uint8,
-    )
+    assert labelled_points(bytes_, labels).scale == 255
+    assert labelled_points(bytes_, labels).values.dtype == np.uint8
     assert labelled_points(np.arange(17)[:, None] / 16, np.arange(17) % 2).scale == 16
     assert labelled_points(bytes_ + np.float32(1e-4), labels).values.dtype == np.float32
 

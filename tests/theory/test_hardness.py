@@ -26,7 +26,7 @@ def random_graphs():
     yield nx.empty_graph(4)
 
 
-def largest_independent(graph: nx.Graph, least_distance: int) -> int:
+def largest_independent(graph: "nx.Graph[object]", least_distance: int) -> int:
     """By trying every set of vertices."""
     length = dict(nx.all_pairs_shortest_path_length(graph))
     for size in range(len(graph), 0, -1):
@@ -39,7 +39,7 @@ def largest_independent(graph: nx.Graph, least_distance: int) -> int:
     return 0
 
 
-def radius_for(graph: nx.Graph, p: float, domain: str) -> float:
+def radius_for(graph: "nx.Graph[object]", p: float, domain: str) -> float:
     return l0_radius(len(graph), domain) if p == 0 else 0.37
 
 
@@ -95,7 +95,9 @@ def test_integer_program_equals_every_classifier(seed, count, labels, p, eps):
     """Points on a small grid, so that ties, duplicates and contradicting labels abound."""
     rng = np.random.default_rng(seed)
     distribution = FiniteDistribution(
-        rng.integers(0, 4, size=(count, 2)), rng.integers(0, labels, size=count), rng.random(count)
+        rng.integers(0, 4, size=(count, 2)).astype(float),
+        rng.integers(0, labels, size=count),
+        rng.random(count),
     )
     optimum = optimal_robust(distribution, eps=eps, p=p)
     assert optimum.accuracy == pytest.approx(brute_force(distribution, eps=eps, p=p))

@@ -27,7 +27,9 @@ def limit(**flags):
 def theory(topic, **flags):
     """A part of the command, called as a function."""
     function = getattr(theory_commands, topic)
-    return function(config_of(function)(**flags))
+    config = config_of(function)
+    assert config is not None
+    return function(config(**flags))
 
 
 def test_limit_adds_entries_that_agree_with_the_library(tmp_path):
@@ -138,7 +140,7 @@ def test_theory_refuses_bad_input_in_one_line(topic, flags, word):
 def test_the_line_of_the_approach_figure_is_the_optimum(tmp_path):
     figure = theory_figures.approach([10, 100], {"network": np.array([[0.3], [0.2]])}, 0.15)
     (line,) = [line for line in figure.axes[0].lines if line.get_linestyle() == "--"]
-    assert set(line.get_ydata()) == {0.15}
+    assert set(np.ravel(line.get_ydata())) == {0.15}
 
 
 def test_the_command_stored_with_a_limit_gives_the_same_numbers(tmp_path, monkeypatch):

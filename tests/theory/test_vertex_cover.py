@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hardball.theory import vertex_cover as c
 
 
-def edges_of(graph: nx.Graph) -> np.ndarray:
+def edges_of(graph: "nx.Graph[int]") -> np.ndarray:
     return np.array(graph.edges, dtype=np.int64).reshape(-1, 2)
 
 
-def smallest_cover(graph: nx.Graph) -> int:
+def smallest_cover(graph: "nx.Graph[int]") -> int:
     """An independent implementation: all vertices less a maximum clique of the complement."""
     clique, _ = nx.max_weight_clique(nx.complement(graph), weight=None)
     return len(graph) - len(clique)

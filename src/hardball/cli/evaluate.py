@@ -6,10 +6,10 @@ from dataclasses import fields
 from textwrap import wrap
 from typing import Any
 
-from rich.console import Console
 from rich.progress import Progress
 
 from hardball.cli.parsing import Parser
+from hardball.cli.terminal import printable, terminal
 from hardball.commands.checklist import ChecklistConfig
 from hardball.commands.evaluate import EvaluateConfig, Evaluated
 from hardball.commands.evaluate import evaluate as run_evaluation
@@ -32,10 +32,10 @@ def evaluate(argv: Sequence[str]) -> int:
     Killed or interrupted, it continues when the same command is given again.
     """
     config = _parsed(argv)
-    console = Console()
+    console = terminal()
 
     def say(line: str) -> None:
-        console.print(line, soft_wrap=True, highlight=False)
+        console.print(printable(line), soft_wrap=True, highlight=False)
 
     if config.measure.processes > 1:
         preload()
@@ -46,7 +46,7 @@ def evaluate(argv: Sequence[str]) -> int:
                 progress=progress,
                 say=say,
                 measured=lambda one: console.print(
-                    evaluation_table(one.evaluation, title=config.subject.run.name)
+                    evaluation_table(one.evaluation, title=printable(config.subject.run.name))
                 ),
             )
     except KeyboardInterrupt:
@@ -63,7 +63,7 @@ def _parsed(argv: Sequence[str]) -> EvaluateConfig:
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     for part in PARTS.values():
         parser.add_class_arguments(part, None, as_positional=True, instantiate=False)
-    values = parser.parse_args(list(argv)).as_dict()
+    values = parser.parsed(argv)
     return EvaluateConfig(
         **{
             name: part(**{field.name: values[field.name] for field in fields(part)})

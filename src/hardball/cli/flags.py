@@ -21,23 +21,26 @@ def from_signature(function: Callable[..., int], name: str, arguments: str = "")
     """
     config = config_of(function)
     if config is not None:
-        return from_config(config, function, name)
+        return from_config(config, function, name, arguments)
 
     def command(words: Sequence[str]) -> int:
         parser = _parser(name, arguments, function)
         parser.add_function_arguments(function, as_positional=True)
-        return function(**_values(parser, words))
+        return function(**parser.parsed(words))
 
     return command
 
 
-def from_config(config: type, function: Callable[[Any], int], name: str) -> Runs:
-    """The command of a function of one dataclass, whose fields are the flags."""
+def from_config(
+    config: type, function: Callable[[Any], int], name: str, arguments: str = ""
+) -> Runs:
+    """The command of a function of one dataclass, whose fields are the flags; those without a default
+    are positional, and `arguments` are their names in usage."""
 
     def command(words: Sequence[str]) -> int:
-        parser = _parser(name, "", function)
-        parser.add_class_arguments(config, None, fail_untyped=False)
-        return function(config(**_values(parser, words)))
+        parser = _parser(name, arguments, function)
+        parser.add_class_arguments(config, None, as_positional=True, fail_untyped=False)
+        return function(config(**parser.parsed(words)))
 
     return command
 
@@ -60,9 +63,3 @@ def _parser(name: str, arguments: str, function: Callable[..., int]) -> Parser:
     parser = Parser(name, arguments, description=about(function))
     parser.add_argument("--config", action="config", help="YAML file with any of these settings")
     return parser
-
-
-def _values(parser: Parser, words: Sequence[str]) -> dict[str, Any]:
-    values = parser.parse_args(list(words)).as_dict()
-    values.pop("config", None)
-    return values

@@ -1,7 +1,6 @@
 """`hardball limit`: the largest ε that a data set allows."""
 
-from rich.console import Console
-
+from hardball.cli.terminal import terminal
 from hardball.commands.limit import LimitConfig, largest_eps
 from hardball.report.tables import limit_table
 
@@ -12,5 +11,5 @@ def limit(config: LimitConfig) -> int:
     Two images of different class whose ε-balls meet cannot both be robustly right. Prints the
     closest such pair and, for each ε, how many pairs conflict and the least error they force.
     """
-    Console().print(limit_table(largest_eps(config)))
+    terminal().print(limit_table(largest_eps(config)))
     return 0

@@ -15,6 +15,7 @@ from textwrap import fill
 from typing import Any
 
 from hardball._version import __version__
+from hardball.cli.terminal import printable
 from hardball.errors import UserError, as_flags, unknown
 
 
@@ -87,6 +88,24 @@ THEORY = {
     ),
 }
 
+LANDSCAPE = {
+    "weights": Command(
+        place="hardball.cli.landscape:weights",
+        about="The adversarial loss on the segment between two sets of weights.",
+        arguments="START END",
+    ),
+    "inputs": Command(
+        place="hardball.cli.landscape:inputs",
+        about="The loss around images, on the plane of an adversarial and a random direction.",
+        arguments="RUN",
+    ),
+    "convergence": Command(
+        place="hardball.cli.landscape:convergence",
+        about="How the loss and the weights of runs changed from epoch to epoch.",
+        parses=True,
+    ),
+}
+
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command(
         place="hardball.cli.demo:demo",
@@ -115,6 +134,9 @@ COMMANDS: dict[str, Command | Group] = {
         "else.",
         arguments="RUN",
     ),
+    "landscape": Group(
+        what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "
@@ -139,7 +161,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         # of several processes the first one speaks, and says how it ended
         code = 0 if _is_follower() else 2
         if code:
-            print(f"hardball: error: {as_flags(str(error))}", file=sys.stderr)
+            print(f"hardball: error: {printable(as_flags(str(error)))}", file=sys.stderr)
     except KeyboardInterrupt:
         print("hardball: interrupted", file=sys.stderr)
         code = 130
@@ -147,6 +169,11 @@ def main(argv: Sequence[str] | None = None) -> None:
         # the reader of the output has gone (| head); nothing more is written, also not at exit
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         code = 128 + signal.SIGPIPE
+    except OSError as error:  # a disk or a name that the system refuses, wherever that was met
+        code = 2
+        where = f"{error.filename}: " if error.filename is not None else ""
+        reason = error.strerror or " ".join(str(error).split())
+        print(f"hardball: error: {printable(where)}{printable(reason)}", file=sys.stderr)
     # not inside a handler: the error's frames hold the training, whose process group ends with it
     sys.exit(code)
 
@@ -161,7 +188,7 @@ def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
     """A warning as the person at the terminal should see it."""
     if not _is_follower():
         line = as_flags(" ".join(str(message).split()))
-        print(f"hardball: warning: {line}", file=sys.stderr)
+        print(f"hardball: warning: {printable(line)}", file=sys.stderr)
 
 
 def _dispatch(words: Sequence[str], table: Mapping[str, Command | Group], program: str) -> int:

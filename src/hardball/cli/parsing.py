@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from hardball.errors import UserError
+from hardball.names import is_own, refuse_code
 from hardball.presets import JOINED
 
 set_parsing_settings(docstring_parse_attribute_docstrings=True)
@@ -51,7 +52,8 @@ class Help(DefaultHelpFormatter):
     def _format_action_invocation(self, action: Action) -> str:
         text = super()._format_action_invocation(action)
         short = getattr(action, "short", None)
-        return text.replace(f"--{action.dest}", f"--{short}", 1) if short else text
+        text = text.replace(f"--{action.dest}", f"--{short}", 1) if short else text
+        return re.sub(r"--[a-z_]+", lambda flag: flag[0].replace("_", "-"), text)
 
 
 class Parser(ArgumentParser):
@@ -64,6 +66,7 @@ class Parser(ArgumentParser):
     """
 
     def __init__(self, name: str, arguments: str = "", **more: Any) -> None:
+        self.arguments = arguments.split()
         usage = " ".join(["hardball", name, *arguments.split(), "[--flag value ...]"])
         # no abbreviations: `peek` looks for whole names
         super().__init__(
@@ -127,6 +130,9 @@ class Parser(ArgumentParser):
             forms = [form for form, key in short.items() if key == action.dest]
             if forms:
                 action.short = min(forms, key=len).replace("_", "-")  # type: ignore[attr-defined]
+        config = typed(argv, "config")
+        if config is not None:
+            _refuse_code(Path(config), argv)
         values: dict[str, Any] = self.parse_args(self._expanded(argv, short)).as_dict()
         values.pop("config", None)
         return values
@@ -171,8 +177,10 @@ class Parser(ArgumentParser):
         missing = re.search(r"the following arguments are required: (.*)", line)
         if missing:
             shown_as = {a.dest: f"--{a.dest}" for a in self._actions if a.option_strings}
+            positional = [a.dest for a in self._actions if not a.option_strings]
+            shown_as |= dict(zip(positional, self.arguments, strict=False))
             return "missing " + " and ".join(
-                shown_as.get(name, "RUN") for name in missing[1].split(", ")
+                shown_as.get(name, name.upper()) for name in missing[1].split(", ")
             )
         unknown = re.search(
             r"[Uu]nrecognized arguments: (--[^\s=]+)|(?:Key|Option) '([^']+)' is not", line
@@ -249,6 +257,37 @@ def typed(argv: Sequence[str], flag: str) -> str | None:
         if name in (f"--{flag}", f"--{flag}.name"):
             found = value if equals else (argv[index + 1] if index + 1 < len(argv) else None)
     return found
+
+
+def trusts(argv: Sequence[str]) -> bool:
+    """The command line itself, not a file, says that code outside hardball may run."""
+    return (typed(argv, "trust_model_code") or "false").lower() == "true"
+
+
+CODE = ("data", "model", "curriculum", "objective", "attacks", "certify")
+"""Keys whose values may be names of code outside hardball."""
+
+
+def _refuse_code(path: Path, argv: Sequence[str]) -> None:
+    """A --config file may come from anyone: what it names is not the user's own word.
+
+    Raises:
+        Untrusted: it names code outside hardball that the command line does not name or trust.
+        UserError: it vouches for itself.
+    """
+    content = yaml_file(path)
+    if content.get("trust_model_code"):
+        raise UserError(
+            f"trust_model_code in --config {path}, which cannot vouch for itself; write "
+            "--trust-model-code true on the command line if you trust the file"
+        )
+    for key in CODE:
+        value = content.get(key)
+        value = value.get("name") if isinstance(value, Mapping) else value
+        for name in value if isinstance(value, list) else [value]:
+            own = isinstance(name, str) and is_own(name) and name != typed(argv, key)
+            if own and not trusts(argv):
+                refuse_code(key, name)
 
 
 def peek(argv: Sequence[str], flag: str) -> str | None:

@@ -5,9 +5,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rich.console import Console
-
-from hardball.cli.parsing import Parser, flattened, peek, typed
+from hardball.cli.parsing import Parser, flattened, peek, trusts, typed
+from hardball.cli.terminal import printable, terminal
 from hardball.commands import train as commands
 from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
 from hardball.errors import UserError
@@ -47,7 +46,7 @@ def train(argv: Sequence[str]) -> int:
     resumed = peek(argv, "resume")
     if resumed is not None:
         return _resume(Path(resumed), argv, request.parser)
-    return _report(commands.train(request.config(), console=Console()))
+    return _report(commands.train(request.config(), console=terminal()))
 
 
 def extend(argv: Sequence[str]) -> int:
@@ -68,7 +67,7 @@ def extend(argv: Sequence[str]) -> int:
         raise UserError(
             f"no run and no weights at {origin}; name a folder that training made, or a file"
         )
-    return _report(commands.train(config, origin=origin, console=Console()))
+    return _report(commands.train(config, origin=origin, console=terminal()))
 
 
 class _Request:
@@ -99,7 +98,7 @@ class _Request:
         if chosen is not None:
             values = preset(chosen, "extend" if short else kind)
             self.defaults = merged(self.defaults, values)
-        self.trust = (peek(argv, "trust_model_code") or "false").lower() == "true"
+        self.trust = trusts(argv)
         self.parser = self._parser(name, arguments, about, kind)
 
     def _parser(self, name: str, arguments: str, about: str | None, kind: str) -> Parser:
@@ -206,7 +205,8 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     short = parser.short_forms()
     given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
     given = [short.get(flag, flag) for flag in given]
-    allowed = {"resume", "trust_model_code", *(f"machine.{name}" for name in movable)}
+    names = {f"{group}.name" for group in NAMED}
+    allowed = {"resume", "trust_model_code", *names, *(f"machine.{name}" for name in movable)}
     other = sorted(set(given) - allowed)
     if other:
         forms = [flag for flag, key in short.items() if key == other[0]]
@@ -217,12 +217,14 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
         )
     values = parser.parsed([*argv, "--eps", "0"])
     machine = {name: values["machine"][name] for name in movable if f"machine.{name}" in given}
-    trust = bool(values["trust_model_code"])
-    return _report(commands.resume(path, machine, trust=trust, console=Console()))
+    named = {group: values[group]["name"] for group in NAMED if f"{group}.name" in given}
+    return _report(
+        commands.resume(path, machine, trust=trusts(argv), named=named, console=terminal())
+    )
 
 
 def _report(run: Run) -> int:
     assert run.outcome is not None
     if run.folder is not None and not is_follower():
-        print(f"{run.outcome.status}: {run.folder.path}")
+        print(printable(f"{run.outcome.status}: {run.folder.path}"))
     return 130 if run.outcome.status == INTERRUPTED else 0

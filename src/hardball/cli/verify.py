@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
+from hardball.cli.terminal import printable, terminal
 from hardball.report.tables import findings_table
 from hardball.verification import verify as recheck
 
@@ -38,8 +37,8 @@ def verify(
         trust=trust_model_code,
         batch_size=batch_size,
     )
-    console = Console()
+    console = terminal()
     rows = [(finding.what, finding.found, finding.holds) for finding in found.findings]
-    console.print(findings_table(rows, title=run.name))
-    console.print(found.sentence, highlight=False)
+    console.print(findings_table(rows, title=printable(run.name)))
+    console.print(printable(found.sentence), highlight=False)
     return 0 if found.holds else 1

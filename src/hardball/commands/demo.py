@@ -97,7 +97,7 @@ def demo(
             collapsed epochs in a row.
 
     Raises:
-        UserError: no seeds, or a folder that cannot be written.
+        UserError: no seeds, a folder that cannot be written, or one with runs of other settings.
     """
     if not seeds or min(seeds) < 0:
         raise UserError(f"seeds={list(seeds)}; allowed is one number or more, e.g. [0]")
@@ -141,12 +141,11 @@ def demo(
 
 
 def _train(contestant: Contestant, seed: int, out: Path, console: Console) -> Run:
-    """Train, or take up what is there."""
+    """Train, or take up what is there, if that is what is asked for."""
     folder = out / f"seed{seed}" / pages.folder_name(contestant.name)
-    if RunFolder(folder).config_file.exists():
-        return train.resume(folder, console=console)
     config = TrainConfig.of({**contestant.asked(seed), "out": folder})
-    return train.train(config, console=console)
+    known = RunFolder(folder).config_file.exists()
+    return train.train(config, resume=known, console=console)
 
 
 def _measured(contestant: Contestant, seed: int, run: Run) -> dict[str, Any]:

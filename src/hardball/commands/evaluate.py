@@ -1,6 +1,7 @@
 """An evaluation asked for by names: what `hardball evaluate` does."""
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 
 from rich.progress import Progress
@@ -58,7 +59,18 @@ def evaluate(
     """
     if config.measure.with_checklist:
         refuse_untrusted(config.checklist, config.subject)
-    found = measure(config.subject, config.measure, progress=progress, say=say)
+    with ExitStack() as holding:
+        found = measure(config.subject, config.measure, progress=progress, say=say, holding=holding)
+        return _judged(config, found, progress, say, measured)
+
+
+def _judged(
+    config: EvaluateConfig,
+    found: Measured,
+    progress: Progress | None,
+    say: Say,
+    measured: Callable[[Measured], object],
+) -> Evaluated:
     measured(found)
     if not config.measure.with_checklist:
         return Evaluated(measured=found, verdict=None)

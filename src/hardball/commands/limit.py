@@ -1,17 +1,17 @@
 """The largest ε that a data set allows: what `hardball limit` does."""
 
 import json
-import shlex
 import time
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
 from hardball import environment
+from hardball.commands.words import flags_of
 from hardball.data import load_dataset
-from hardball.errors import Damaged
+from hardball.errors import Damaged, UserError
 from hardball.report import theory_figures
 from hardball.storage import read_bytes, write_atomically
 from hardball.theory import ClosestPair, ForcedError, closest_pair, conflicts, forced_errors
@@ -53,6 +53,12 @@ class LimitConfig:
     note: str | None = None
     """A remark stored with the result, e.g. what else the machine was doing."""
 
+    def __post_init__(self) -> None:
+        if self.first is not None and self.first < 1:
+            raise UserError(f"`first={self.first}`; allowed is 1 or more")
+        if not 0 < self.per < float("inf"):
+            raise UserError(f"`per={self.per:g}`; allowed is a positive number, e.g. 255")
+
     @property
     def called(self) -> str:
         """The data's name in results."""
@@ -61,22 +67,7 @@ class LimitConfig:
     def command(self) -> str:
         """What remakes the result, apart from where the data is."""
         always, elsewhere = ("data", "split", "norm"), ("data_root", "out", "figures", "note")
-        asked = {
-            field.name: getattr(self, field.name)
-            for field in fields(self)
-            if field.name not in elsewhere
-        }
-        words = [
-            f"--{name} {_word(value)}"
-            for name, value in asked.items()
-            if name in always or value != getattr(LimitConfig, name)
-        ]
-        return " ".join(["hardball limit", *words])
-
-
-def _word(value: Any) -> str:
-    whole = isinstance(value, float) and value.is_integer()
-    return shlex.quote(str(int(value) if whole else value))
+        return " ".join(["hardball limit", *flags_of(self, always=always, never=elsewhere)])
 
 
 def largest_eps(config: LimitConfig) -> dict[str, Any]:

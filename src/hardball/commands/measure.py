@@ -1,13 +1,14 @@
 """Robust accuracy of a run or a weights file, by names: the first part of `hardball evaluate`."""
 
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from rich.progress import Progress
 
-from hardball import certify
+from hardball import certify, storage
 from hardball.attacks import Attack
 from hardball.commands.require import Requirement
 from hardball.commands.subject import Subject, SubjectConfig, complete_config, subject
@@ -52,8 +53,8 @@ class MeasureConfig:
     def __post_init__(self) -> None:
         for name, least in (("batch_size", 1), ("processes", 1), ("seed", 0)):
             value = getattr(self, name)
-            if value < least:
-                raise UserError(f"`{name}={value}`; allowed is {least} or more")
+            if not least <= value < 2**63:
+                raise UserError(f"`{name}={value}`; allowed is {least} or more, below 2⁶³")
 
     @property
     def with_checklist(self) -> bool:
@@ -102,6 +103,7 @@ def trained_eps(run: Path, config: Config) -> float:
         UserError: its config does not say.
     """
     curriculum = config.get("curriculum") or {}
+    # runs of schema 1, before curricula had names, say eps
     found = curriculum.get("target", curriculum.get("eps"))
     if found is None:
         raise UserError(
@@ -150,15 +152,17 @@ def measure(
     *,
     progress: Progress | None = None,
     say: Say = lambda line: None,
+    holding: ExitStack | None = None,
 ) -> Measured:
     """Evaluate a run (or, with data and model named, a weights file) and write evaluation.json.
 
     What an earlier call found about the same weights and images, with the same norm and seed, is in
     the folder evaluation.state and not done again. `say` is called with a line on that. The ε of the
-    requirements are measured too.
+    requirements are measured too. Where `holding` is given, no other process can evaluate the same
+    until it is closed.
 
     Raises:
-        UserError: see `evaluate`, `subject` and `protocols`.
+        UserError: see `evaluate`, `subject` and `protocols`; or another process evaluates the same.
     """
     attacks = how.chosen_attacks()
     certificates = certify.named(_several(how.certify) or [])
@@ -166,6 +170,11 @@ def measure(
     radii = how.radii(asked.run, trained)
     threat = ThreatModel(how.norm or trained_norm(trained), max(radii))
     found = subject(asked)
+    if holding is not None:
+        state = Places.of(asked.run).state
+        storage.refuse_link(state)
+        busy = f"another process is evaluating {asked.run}; wait for it, or evaluate a copy"
+        holding.enter_context(storage.locked(state / "lock", busy))
     failures: Sequence[tuple[str, str]] = ()
     if how.with_checklist:
         # the verdict names them; any other protocol ends here with the reason

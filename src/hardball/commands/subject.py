@@ -1,6 +1,7 @@
 """What is evaluated: a network with its weights, and the images it is asked about."""
 
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -11,23 +12,22 @@ from hardball import names, storage
 from hardball.commands.train import DEFAULT_MODELS, weights_of
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
+from hardball.evaluation.forward import accepting
+from hardball.isolation import evaluating
 from hardball.runs import Config, RunFolder, model_from
+from hardball.validation import logits_of_copy
+
+Split = Literal["test", "train"]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SubjectConfig:
-    """What to evaluate."""
+class LoadConfig:
+    """How to load a network and its data, where its run does not say or something else is wanted."""
 
-    run: Path = field(kw_only=False)
-    """A run, or a weights file (then name data and model)."""
     data: str | None = None
     """Data set, if not the run's own."""
     data_root: Path | None = None
     """Where the data is, if not where the run had it."""
-    split: Literal["test", "train"] = "test"
-    """The part of the data."""
-    n: int | None = None
-    """Number of images, from the first; all by default."""
     model: str | None = None
     """Model of a weights file; or the run's own package.module:Class, which naming it allows to run."""
     model_args: dict[str, Any] | None = None
@@ -36,6 +36,23 @@ class SubjectConfig:
     """Let a run's files name code outside hardball, which is then imported and called."""
     device: str = "auto"
     """Where to compute: auto, cpu or cuda."""
+
+    def of(self, run: Path, split: Split) -> "SubjectConfig":
+        """The network of a run or weights file, with all images of that part of the data."""
+        given = {field.name: getattr(self, field.name) for field in fields(LoadConfig)}
+        return SubjectConfig(run=run, split=split, **given)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SubjectConfig(LoadConfig):
+    """What to evaluate."""
+
+    run: Path = field(kw_only=False)
+    """A run, or a weights file (then name data and model)."""
+    split: Split = "test"
+    """The part of the data."""
+    n: int | None = None
+    """Number of images, from the first; all by default."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -77,14 +94,36 @@ def subject(asked: SubjectConfig) -> Subject:
         "shape": spec.get("shape") or list(whole.shape),
         "classes": spec.get("classes") or whole.classes,
     }
+    if asked.n is not None and asked.n > len(whole):
+        raise UserError(
+            f"`n={asked.n}` of the {len(whole)} images of {name}; allowed is up to that, and all of "
+            "them without it"
+        )
     network = model_from(config, trust=True)
-    storage.load_weights(network, weights_of(asked.run))
+    digest = storage.load_weights(network, weights_of(asked.run))
+    data = replace(whole, name=name).rows(slice(0, asked.n))
+    _try_out(network.eval(), data, config["model"]["shape"])
     return Subject(
-        network=network.eval().to(device),
-        data=replace(whole, name=name).rows(slice(0, asked.n)).to(device),
-        config=config,
-        weights_sha256=storage.digest(storage.read_bytes(weights_of(asked.run), "weights")),
+        network=network.to(device), data=data.to(device), config=config, weights_sha256=digest
     )
+
+
+def _try_out(network: nn.Module, data: Dataset, shape: Sequence[int]) -> None:
+    """One forward pass of images of another shape than the network was made for.
+
+    Raises:
+        UserError: it does not take them.
+    """
+    if list(data.shape) == list(shape):
+        return
+    try:
+        with evaluating(network), torch.no_grad():
+            logits_of_copy(accepting(network, data.images.dtype), data.images[:1])
+    except (RuntimeError, IndexError) as error:
+        raise UserError(
+            f"the network was made for images {list(shape)} and does not take those of {data.name}, "
+            f"{list(data.shape)} ({str(error).splitlines()[0]}); pass the `data` it was made for"
+        ) from error
 
 
 KINDS = {"data": "data set", "model": "model"}
@@ -115,8 +154,18 @@ def complete_config(asked: SubjectConfig) -> Config:
     return config
 
 
+def run_of(path: Path) -> Path | None:
+    """The run that a folder is, or that the weights of a file belong to: its weights.safetensors, or
+    those of an epoch. None for any other file."""
+    if path.is_dir():
+        return path
+    own, of_epoch = path.name == "weights.safetensors", path.parent.name == "epochs"
+    folder = path.parent if own else path.parent.parent
+    return folder if (own or of_epoch) and RunFolder(folder).config_file.is_file() else None
+
+
 def config_of(path: Path) -> Config:
-    """The config of a run; empty for a weights file.
+    """The config of a run, or of the run that a weights file is in; empty for any other file.
 
     Raises:
         UserError: nothing there.
@@ -125,7 +174,8 @@ def config_of(path: Path) -> Config:
         raise UserError(
             f"no run and no weights at {path}; name a folder that training made, or a file"
         )
-    return RunFolder(path).config() if path.is_dir() else {}
+    folder = run_of(path)
+    return {} if folder is None else RunFolder(folder).config()
 
 
 def _device(name: str) -> torch.device:

@@ -1,6 +1,6 @@
 """A training asked for by names: what `hardball train` and `hardball extend` do."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -122,9 +122,16 @@ def _kind(curriculum: Curriculum) -> str:
 
 
 def train(
-    config: TrainConfig, *, origin: Path | None = None, console: Console | None = None
+    config: TrainConfig,
+    *,
+    origin: Path | None = None,
+    resume: bool = False,
+    console: Console | None = None,
 ) -> Run:
     """Train from random weights, or extend those of `origin` (a run or a weights file).
+
+    Args:
+        resume: go on with the run in `config.out`, which must be the one that `config` asks for.
 
     Raises:
         UserError: see `fit`, `load_dataset`, `models.build` and `storage.load_weights`.
@@ -132,7 +139,8 @@ def train(
     settings = config.settings
     settings.check_target(config.curriculum.largest)
     out = config.folder(origin)
-    RunFolder(out).refuse_if_taken()
+    if not resume:
+        RunFolder(out).refuse_if_taken()
     data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
     spec = {
         "name": config.model.named(config.data.name),
@@ -143,17 +151,19 @@ def train(
     about: Config = {
         "data": {"name": config.data.name, "root": str(config.data.root)},
         "model": spec,
-        "origin": None if origin is None else _origin(origin),
+        "origin": None,
     }
-    model = _fresh(about, settings.seed, trust=config.trust)
+    model = fresh(about, settings.seed, trust=config.trust)
     if origin is not None:
-        storage.load_weights(model, weights_of(origin))
+        digest = storage.load_weights(model, weights_of(origin))
+        about["origin"] = {"path": str(origin), "sha256": digest}
     return fit(
         model,
         data,
         curriculum=config.curriculum,
         settings=settings,
         out=out,
+        resume=resume,
         about=about,
         console=console,
     )
@@ -164,6 +174,7 @@ def resume(
     machine: Mapping[str, Any] | None = None,
     *,
     trust: bool = False,
+    named: Mapping[str, str] | None = None,
     console: Console | None = None,
 ) -> Run:
     """Continue a run where it stopped.
@@ -171,6 +182,8 @@ def resume(
     Args:
         machine: fields of `Machine` that differ from the run's: it may move to other devices.
         trust: code outside hardball that the run's config.yaml names may run.
+        named: those names that the user gives (of data, model, curriculum or objective): they may
+            run too, and must be the run's.
 
     Raises:
         UserError: no run there, or its data or origin are gone.
@@ -182,28 +195,43 @@ def resume(
             f"{path} was made by another version of hardball (config.yaml has schema "
             f"{config.get('schema', 1)}, this version reads {SCHEMA}); train anew in another `out`"
         )
-    if not config.get("data"):
+    if not config.get("data") or not config.get("curriculum"):
         raise UserError(
             f"{path} was started from Python; resume it with the same call and resume=True"
         )
-    settings = Settings.of(config, trusted=trust)
+    trusts = _trusting(path, config, trust, named or {})
+    settings = Settings.of(config, trusted=trusts("objective"))
     if machine:
         moved: Machine = replace(settings.machine, **machine)
         settings = replace(settings, machine=moved)
-    model = _fresh(config, settings.seed, trust=trust)
+    model = fresh(config, settings.seed, trust=trusts("model"))
     if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
         _start_from(model, config["origin"])
     known = config["data"]
     return fit(
         model,
-        load_dataset(known["name"], known["root"], "train", trust=trust),
-        curriculum=curriculum_from(config["curriculum"], trusted=trust),
+        load_dataset(known["name"], known.get("root", "data"), "train", trust=trusts("data")),
+        curriculum=curriculum_from(config["curriculum"], trusted=trusts("curriculum")),
         settings=settings,
         out=path,
         resume=True,
-        about={key: config[key] for key in ("data", "model", "origin")},
+        about={key: config.get(key) for key in ("data", "model", "origin")},
         console=console,
     )
+
+
+def _trusting(
+    path: Path, config: Config, trust: bool, named: Mapping[str, str]
+) -> Callable[[str], bool]:
+    """Which of a run's names may be of code outside hardball: all, or those the user gives."""
+    for group, name in named.items():
+        known = config[group]["name"]
+        if name != known:
+            raise UserError(
+                f"`{group}={name}`, but the {group} of {path} is {known}; leave it out, or start a new "
+                "run"
+            )
+    return lambda group: trust or group in named
 
 
 INHERITED = (
@@ -229,12 +257,12 @@ def inherited(origin: Path) -> dict[str, Any]:
     if origin.is_file():
         return {}
     config = RunFolder(origin).config()
-    found = {name: config[name] for name in INHERITED if name in config}
+    found = {name: config[name] for name in INHERITED if config.get(name) is not None}
     if config.get("data"):
         found["data"] = dict(config["data"])
     if config.get("model"):
         known = config["model"]
-        found["model"] = {"name": known["name"], "args": known["args"] or {}}
+        found["model"] = {"name": known.get("name"), "args": known.get("args") or {}}
     return found
 
 
@@ -243,22 +271,18 @@ def weights_of(origin: Path) -> Path:
     return RunFolder(origin).weights_file if origin.is_dir() else origin
 
 
-def _fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
+def fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))
         return model_from(about, trust=trust)
 
 
-def _origin(path: Path) -> Config:
-    """Where extended weights came from: enough to find the run again and to know it is the same."""
-    weights = weights_of(path)
-    return {"path": str(path), "sha256": storage.digest(storage.read_bytes(weights, "weights"))}
-
-
 def _start_from(model: nn.Module, origin: Config) -> None:
     """The weights that an extension killed before its first resume point had started from."""
-    path = Path(origin["path"])
-    if _origin(path) != origin:
-        raise UserError(f"{path} has changed since it was extended; start anew in another `out`")
-    storage.load_weights(model, weights_of(path))
+    weights = weights_of(Path(origin["path"]))
+    if storage.digest(storage.read_bytes(weights, "weights")) != origin["sha256"]:
+        raise UserError(
+            f"{origin['path']} has changed since it was extended; start anew in another `out`"
+        )
+    storage.load_weights(model, weights)

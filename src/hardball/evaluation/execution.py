@@ -4,6 +4,7 @@ Shapes: N examples of the data; R of them to be attacked.
 """
 
 import json
+import warnings
 from collections.abc import Sequence
 from contextlib import ExitStack
 from typing import Self
@@ -15,8 +16,8 @@ from torch import Tensor
 from hardball.attacks import Attack, Classifier
 from hardball.data import Dataset
 from hardball.evaluation.forward import accepting
-from hardball.evaluation.journal import Journal
-from hardball.evaluation.tasks import Task, TaskResult
+from hardball.evaluation.journal import Journal, Record
+from hardball.evaluation.tasks import Task, TaskResult, confirms, is_result
 from hardball.evaluation.workers import Pool
 from hardball.perf import measuring
 from hardball.threats import ThreatModel
@@ -58,6 +59,7 @@ class Execution:
         self.progress = progress or Progress(disable=True)
         self._pool = Pool(self.model, data, batch_size, processes)
         self._block = ExitStack()
+        self._believed: dict[tuple[str, int], bool] = {}
 
     def __enter__(self) -> Self:
         self._block.enter_context(measuring(self.model, self.data.images))
@@ -86,6 +88,7 @@ class Execution:
         self.progress.advance(shown, len(rows) - len(left))
         key = record_key(name, attack, float(threat.eps))
         for result in self._pool.do(self._tasks(name, attack, threat, left)):
+            self._believed[key, len(self.journal.records(key))] = True
             self.journal.append(key, result.as_record())
             results.append(result)
             self.progress.advance(shown, len(result.rows))
@@ -94,16 +97,41 @@ class Execution:
         return results
 
     def recorded(self, name: str, attack: Attack, threat: ThreatModel) -> list[TaskResult]:
-        """What the journal holds of an attack. Of an example attacked twice the first attempt counts."""
+        """What the journal holds of an attack. Of an example attacked twice the first attempt counts.
+
+        What it claims to have found is judged again: a part with a find that ball, box or model do not
+        confirm is not used, and so done again.
+        """
+        key = record_key(name, attack, float(threat.eps))
         found: list[TaskResult] = []
         seen: set[int] = set()
-        for record in self.journal.records(record_key(name, attack, float(threat.eps))):
+        for place, record in enumerate(self.journal.records(key)):
+            if not self._holds(key, place, record, threat):
+                continue
             result = TaskResult(**record)
             rows = set(result.rows.tolist())
             if not rows & seen:
                 found.append(result)
                 seen |= rows
         return found
+
+    def _holds(self, key: str, place: int, record: Record, threat: ThreatModel) -> bool:
+        """The journal's record can be believed: asked of each once."""
+        if (key, place) not in self._believed:
+            good = is_result(record, self.data)
+            if good:
+                rows = record["rows"][record["broken"]]
+                examples = record["examples"].to(self.data.images.device)
+                asked = (self.model, self.data, rows, examples, threat, self.batch_size)
+                good = bool(confirms(*asked).all())
+            if not good:
+                warnings.warn(
+                    f"the journal has finds of {json.loads(key)['attack']} at {threat} that the model "
+                    "does not confirm; that part is done again",
+                    stacklevel=2,
+                )
+            self._believed[key, place] = good
+        return self._believed[key, place]
 
     def _tasks(self, name: str, attack: Attack, threat: ThreatModel, rows: Tensor) -> list[Task]:
         # where processes would be idle, batches are smaller

@@ -1,7 +1,7 @@
 """What an evaluation has found so far, on disk as it comes: a killed one continues.
 
 A journal is a folder of small files, each written atomically and never changed. Its records are
-dicts of numbers, strings and tensors under keys; who writes them decides what they mean.
+dicts of numbers, strings and tensors under keys; the writer of a record decides what it means.
 """
 
 import json
@@ -17,15 +17,15 @@ from torch import nn
 
 from hardball import storage
 from hardball.data import Dataset
-from hardball.errors import UserError
+from hardball.errors import StorageError, UserError
 from hardball.fingerprint import model_sha256
 
 Record = dict[str, Any]
 Scope = Mapping[str, Any]
 """What results must have in common to be used together."""
 
-FORMAT = 2
-"""Of the records; those of another format are another scope."""
+FORMAT = 3
+"""Of the records and their files; those of another format are another scope."""
 
 FLUSH_SECONDS = 10.0
 """Results are on disk at the latest so long after they came (and at the end of each attack)."""
@@ -68,8 +68,11 @@ class Journal:
         self.others: list[Scope] = []
         """The scopes of other evaluations kept in the same folder."""
         if folder is not None:
-            text = json.dumps(self.scope, sort_keys=True)
-            self._folder = folder / storage.digest(text.encode())[:16]
+            self._folder = folder / _name(self.scope)
+            for place in (folder, self._folder):
+                storage.refuse_link(place)
+                storage.remove_leftovers(place)
+            text = _text(self.scope)
             self.others = [found for found in _scopes(folder) if found != json.loads(text)]
             storage.write_atomically(self._folder / "scope.json", text.encode())
             self._load(self._folder)
@@ -99,8 +102,8 @@ class Journal:
                 records = storage.load_state(path)["records"]
                 for record in records:
                     self._records[record["key"]].append(record["content"])
-            except (UserError, KeyError, TypeError) as error:
-                reason = str(error) if isinstance(error, UserError) else f"{path} is no journal"
+            except (StorageError, KeyError, TypeError) as error:
+                reason = str(error) if isinstance(error, StorageError) else f"{path} is no journal"
                 warnings.warn(f"{reason}; what it held is done again", stacklevel=3)
 
     def records(self, key: str) -> list[Record]:
@@ -161,14 +164,24 @@ class Journal:
         return [name for name in self.scope if self.scope[name] != other.get(name)]
 
 
+def _text(scope: Scope) -> str:
+    return json.dumps(scope, sort_keys=True)
+
+
+def _name(scope: Scope) -> str:
+    """Of the folder of a scope."""
+    return storage.digest(_text(scope).encode())[:16]
+
+
 def _scopes(folder: Path) -> list[Scope]:
     found: list[Scope] = []
     for path in sorted(folder.glob("*/scope.json")):
         try:
             content = json.loads(storage.read_bytes(path, "scope"))
-        except (UserError, ValueError):
+        except (StorageError, ValueError, RecursionError):
             continue
-        if isinstance(content, dict):
+        # the folder is named for its scope: one that has changed is nobody's
+        if isinstance(content, dict) and _name(content) == path.parent.name:
             found.append(content)
     return found
 

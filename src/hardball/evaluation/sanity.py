@@ -1,4 +1,4 @@
-"""What makes an evaluation doubtful before any attack: told as warnings, each beginning with its name.
+"""What makes an evaluation doubtful before any attack: warnings, each beginning with its name.
 
 None of them stops it, and none of the examples is left out: n stays what was asked for.
 
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from hardball.attacks import Classifier, autoattack_flags
 from hardball.data import Dataset
-from hardball.errors import UserError
+from hardball.errors import CannotRun
 from hardball.evaluation.forward import half_precision, logits_of
 from hardball.losses import correct
 
@@ -48,7 +48,7 @@ def of_autoattack(model: Classifier, data: Dataset) -> list[str]:
     some = data.rows(slice(0, ENOUGH))
     try:
         flags = autoattack_flags(model, some.images, some.labels)
-    except UserError:
+    except CannotRun:
         # no package or no gradient: the attack itself says so, or does not need it
         return []
     return [f"AutoAttack flag: {name}: {meaning}" for name, meaning in flags.items()]

@@ -6,10 +6,12 @@ any process, and their results kept. Shapes: R examples in the task, F of them b
 """
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 from zlib import crc32
 
+import torch
 from torch import Tensor
 
 from hardball.attacks import Attack, Classifier
@@ -72,10 +74,7 @@ def attempt(model: Classifier, data: Dataset, task: Task, batch_size: int) -> Ta
     result = task.attack(model, images, labels, task.threat, generator=sources)
     claimed = result.fooled.cpu()
     examples = result.examples.detach()[claimed.to(result.examples.device)]
-    centres = images[claimed.to(images.device)]
-    logits = logits_of(model, data, examples, batch_size)
-    confirmed = ~correct(logits, labels.cpu()[claimed])
-    confirmed &= task.threat.allows(examples, centres).cpu()
+    confirmed = confirms(model, data, rows[claimed], examples, task.threat, batch_size)
     broken = claimed.clone()
     broken[claimed] = confirmed
     return TaskResult(
@@ -86,6 +85,45 @@ def attempt(model: Classifier, data: Dataset, task: Task, batch_size: int) -> Ta
         forwards=result.forwards,
         backwards=result.backwards,
         seconds=time.monotonic() - started,
+    )
+
+
+def confirms(
+    model: Classifier,
+    data: Dataset,
+    rows: Tensor,
+    examples: Tensor,
+    threat: ThreatModel,
+    batch_size: int,
+) -> Tensor:
+    """bool [F]: each of `examples` [F, C, H, W] lies in ball and box around the image of its row, and
+    a forward pass takes it for another class."""
+    here = rows.to(data.images.device)
+    logits = logits_of(model, data, examples, batch_size)
+    wrong = ~correct(logits, data.labels[here].cpu())
+    return wrong & threat.allows(examples, data.images[here]).cpu()
+
+
+def is_result(record: Mapping[str, Any], data: Dataset) -> bool:
+    """A journal's record has the fields of a `TaskResult` on `data`, with tensors that fit together."""
+    if record.keys() != TaskResult.__annotations__.keys():
+        return False
+    rows, broken, examples, unconfirmed = (
+        record[name] for name in ("rows", "broken", "examples", "unconfirmed")
+    )
+    if not all(isinstance(one, Tensor) for one in (rows, broken, examples, unconfirmed)):
+        return False
+    if rows.ndim != 1 or rows.dtype != torch.int64 or len(rows.unique()) != len(rows):
+        return False
+    if len(rows) and not 0 <= int(rows.min()) <= int(rows.max()) < len(data):
+        return False
+    if any(one.dtype != torch.bool or one.shape != rows.shape for one in (broken, unconfirmed)):
+        return False
+    return (
+        examples.is_floating_point()
+        and examples.shape == (int(broken.sum()), *data.shape)
+        and all(isinstance(record[name], int) for name in ("forwards", "backwards"))
+        and isinstance(record["seconds"], float)
     )
 
 

@@ -81,8 +81,11 @@ def _return_type(function: object) -> object:
 def _call(name: str, maker: Any, args: dict[str, Any], *positional: object) -> object:
     try:
         return maker(*positional, **args)
-    except TypeError as error:
-        raise UserError(f"model {name} with {args}: {error}; change `model_args`") from error
+    except UserError:
+        raise
+    except (TypeError, ValueError, IndexError, RuntimeError, OverflowError, MemoryError) as error:
+        reason = next(iter(str(error).splitlines()), type(error).__name__)[:200]
+        raise UserError(f"model {name} with {args}: {reason}; change `model_args`") from error
 
 
 def _try_out(name: str, model: nn.Module, shape: Sequence[int], classes: int) -> None:

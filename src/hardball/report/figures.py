@@ -4,6 +4,8 @@ from collections.abc import Mapping, Sequence
 from io import BytesIO
 from typing import TYPE_CHECKING, Any
 
+from hardball.report.style import blank
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -15,12 +17,9 @@ COLOURS = ("#8c8c8c", "#c1440e", "#1f6f8b", "#7a5195", "#3a7d44")
 
 def training_and_accuracy(results: Sequence[Result], *, chance: float, asked: float) -> "Figure":
     """Left: training loss by epoch, with the constant predictor's; right: accuracy by ε."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
     from matplotlib.ticker import PercentFormatter
 
-    figure = Figure(figsize=(9.5, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
+    figure = blank(9.5, 3.6)
     loss, accuracy = figure.subplots(1, 2)
     loss.axhline(chance, color="black", linestyle=":", linewidth=1)
     loss.annotate(

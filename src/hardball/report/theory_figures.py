@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from hardball.report.style import blank
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -24,22 +26,13 @@ def save(figure: "Figure", path: Path) -> None:
     figure.savefig(path, dpi=150, bbox_inches="tight")
 
 
-def _figure(width: float, height: float) -> "Figure":
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    figure = Figure(figsize=(width, height), layout="constrained")
-    FigureCanvasAgg(figure)
-    return figure
-
-
 def forced_error_curve(found: Mapping[str, Any]) -> "Figure":
     """The least forced error over ε, as bounds where it is not solved.
 
     Args:
         found: `data`, `split`, `norm`, `closest_pair.distance`, and a `curve` of `eps` and `error`.
     """
-    figure = _figure(5, 3.2)
+    figure = blank(5, 3.2)
     axes = figure.add_subplot()
     eps = [point["eps"] for point in found["curve"]]
     low, high = np.array([point["error"] for point in found["curve"]]).T
@@ -67,7 +60,7 @@ def conflicting_pairs(images: Array, labels: Sequence[tuple[int, int]], lengths:
         lengths: distance of each pair. [P]
     """
     count = len(images)
-    figure = _figure(1.2 * max(count, 2), 2.8)
+    figure = blank(1.2 * max(count, 2), 2.8)
     grid = figure.subplots(2, count, squeeze=False)
     for axes, pair, answers, length in zip(grid.T, images, labels, lengths, strict=True):
         for place, image, answer in zip(axes, pair, answers, strict=True):
@@ -80,7 +73,7 @@ def conflicting_pairs(images: Array, labels: Sequence[tuple[int, int]], lengths:
 
 def l0_surface(surface: Array, k: int, t: float) -> "Figure":
     """The paper's Figure 12: error(s) for ε = 0 … k by s = −1 … k. [k+1, k+2]"""
-    figure = _figure(5, 3.6)
+    figure = blank(5, 3.6)
     axes = figure.add_subplot()
     picture = axes.imshow(
         surface, origin="lower", aspect="auto", extent=(-1.5, k + 0.5, -0.5, k + 0.5)
@@ -96,7 +89,7 @@ def l0_surface(surface: Array, k: int, t: float) -> "Figure":
 
 def largest_l0_eps(table: Mapping[float, Mapping[int, int]]) -> "Figure":
     """t → k → the largest number of flips at which the error is below one half."""
-    figure = _figure(5, 3.2)
+    figure = blank(5, 3.2)
     axes = figure.add_subplot()
     for t, row in table.items():
         axes.plot(list(row), list(row.values()), ".-", label=f"t = {t:g}")
@@ -107,7 +100,7 @@ def largest_l0_eps(table: Mapping[float, Mapping[int, int]]) -> "Figure":
 
 def gaussian_errors(eps: Sequence[float], errors: Mapping[str, Sequence[float]]) -> "Figure":
     """Robust errors over ε, one line per name."""
-    figure = _figure(5, 3.2)
+    figure = blank(5, 3.2)
     axes = figure.add_subplot()
     for name, values in errors.items():
         axes.plot(eps, values, ".-", label=name)
@@ -125,7 +118,7 @@ def hardness_instance(places: Array, edges: Array, right: Sequence[int], title: 
         edges: [E, 2]
         right: vertices to highlight.
     """
-    figure = _figure(4, 4)
+    figure = blank(4, 4)
     axes = figure.add_subplot()
     for u, v in edges:
         axes.plot(*places[[u, v]].T, color="gray", zorder=1)
@@ -151,7 +144,7 @@ def approach(sizes: Sequence[int], errors: Mapping[str, Array], optimum: float) 
         errors: name → errors. [n, seeds]
         optimum: the least robust error of any classifier.
     """
-    figure = _figure(5, 3.2)
+    figure = blank(5, 3.2)
     axes = figure.add_subplot()
     for name, values in errors.items():
         centre = np.asarray(values).mean(axis=1)

@@ -1,6 +1,7 @@
-"""Resume points: the two newest, written atomically, read newest first."""
+"""Resume points: the two newest, written atomically and sealed, read newest first."""
 
 import warnings
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,12 @@ KEPT = 2
 def save(folder: Path, position: tuple[int, int], state: dict[str, Any]) -> None:
     """Write the resume point of (epoch, step); keep it and the one before it.
 
-    Points of a later position are damaged ones that the run had to go back from, and hidden
-    files what a kill left of a write: nobody else writes here, so they go too.
+    Hidden files are what a kill left of a write: nobody else writes here, so they go too.
     """
     epoch, step = position
     path = folder / f"epoch{epoch:05d}-step{step:07d}.pt"
     storage.save_state(state, path)
-    kept = [point for point in _newest_first(folder) if point <= path][:KEPT]
-    for old in {*folder.glob("epoch*-step*.pt"), *folder.glob(".epoch*.tmp")} - {*kept}:
+    for old in [*_newest_first(folder)[KEPT:], *folder.glob(".epoch*.tmp")]:
         old.unlink(missing_ok=True)
 
 
@@ -32,6 +31,8 @@ def exists(folder: Path) -> bool:
 def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
     """The newest readable resume point, or None if there is none.
 
+    Damaged ones that are newer stay, under another name: the run will come by their place again.
+
     Args:
         fingerprint: of the run (its config); a point of another run is refused.
 
@@ -39,23 +40,28 @@ def load(folder: Path, fingerprint: str) -> dict[str, Any] | None:
         UserError: the points belong to another run, or all of them are damaged.
     """
     points = _newest_first(folder)
-    damaged: list[str] = []
+    damaged: dict[Path, str] = {}
     for path in points:
         try:
             state = storage.load_state(path)
         except StorageError as error:
-            damaged.append(str(error))
+            damaged[path] = str(error)
             continue
         if state.get("fingerprint") != fingerprint:
             raise UserError(
                 f"{path} belongs to another run than the config.yaml beside it; restore the run's "
                 "own state folder, or start anew in another `out`"
             )
+        for bad in damaged:
+            with suppress(OSError):  # another process of this training did it
+                bad.replace(bad.with_suffix(".pt.damaged"))
         if damaged:
-            warnings.warn(f"{damaged[0]}; continuing from the one before it", stacklevel=2)
+            newest = next(iter(damaged.values()))
+            warnings.warn(f"{newest}; continuing from the one before it", stacklevel=2)
         return state
     if damaged:
-        raise UserError(f"{damaged[0]}, nor is any other in {folder}; start anew in another `out`")
+        newest = next(iter(damaged.values()))
+        raise UserError(f"{newest}, nor is any other in {folder}; start anew in another `out`")
     return None
 
 

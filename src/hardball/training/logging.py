@@ -121,7 +121,9 @@ def _events(folder: RunFolder, first_epoch: int) -> "SummaryWriter":
 def write_metrics(folder: RunFolder, history: list[Row]) -> None:
     """metrics.csv, whole: a resumed run leaves no epoch twice."""
     text = io.StringIO()
-    writer = csv.DictWriter(text, fieldnames=list(history[0]) if history else ["epoch"])
+    # a column may begin after the first epoch: its fields before that are empty
+    columns = dict.fromkeys(name for row in history for name in row)
+    writer = csv.DictWriter(text, fieldnames=list(columns) or ["epoch"], restval="")
     writer.writeheader()
     writer.writerows(history)
-    storage.write_atomically(folder.metrics_file, text.getvalue().encode())
+    storage.write_beside_digest(folder.metrics_file, text.getvalue().encode())

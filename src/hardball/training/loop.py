@@ -37,6 +37,7 @@ from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.progress import Parameters, distance, parameters_of
 from hardball.training.settings import Settings
 from hardball.training.update import Passes, Sums, Update, check_classes, validate
 
@@ -87,6 +88,7 @@ class Trainer:
         self.seconds = 0.0
         self.sums = Sums.zero(fabric.device)
         self.history: list[Row] = []
+        self.began: Parameters = {}  # the kept weights at the start of this epoch
         self.good: dict[str, Tensor] | None = None
         self.good_eps = 0.0
 
@@ -165,6 +167,9 @@ class Trainer:
             generator=torch.Generator().manual_seed(derive(settings.seed, self.epoch)),
         ).to(self.fabric.device)
         last_save = time.monotonic()
+        if self.step == 0:
+            with self._kept_weights():
+                self.began = parameters_of(self.model)
         while self.step < self.steps:
             rows = order[self.step * size : (self.step + 1) * size]
             batch = self.train.images[rows], self.train.labels[rows]
@@ -279,6 +284,7 @@ class Trainer:
             held = validate(
                 self.update, self.held, self.threat.at(eps), derive(self.settings.seed, 0, 0, 1)
             )
+            moved = distance(self.model, self.began)
         before = self.history[-1] if self.history else {"sample_steps": 0.0, "seconds": 0.0}
         taken = self.sample_steps - before["sample_steps"]
         row = {
@@ -289,9 +295,12 @@ class Trainer:
             "adv_accuracy": mean["accuracy"],
             "one_class": tail["one_class"],
             **held,
+            "weight_distance": moved,
             "sample_steps": float(self.sample_steps),
             "sample_steps_per_second": taken / max(1e-9, self.seconds - before["seconds"]),
         }
+        if "adv_loss" in before:  # the first epoch has none before it
+            row["loss_change"] = row["adv_loss"] - before["adv_loss"]
         return row, tail
 
     def _kept_weights(self) -> AbstractContextManager[None]:
@@ -381,6 +390,7 @@ class Trainer:
             "optimizer": self.optimizer.state_dict(),
             "good": self.good,
             "average": None if self.average is None else self.average.weights,
+            "began": self.began if self.step else None,
             "carried": None if self.carried is None else self.carried.levels,
             "sums": self.sums.state(),
             "history": self.history,
@@ -397,6 +407,8 @@ class Trainer:
             self.average.restore(state["average"])
         if self.carried is not None:
             self.carried.levels.copy_(state["carried"])
+        if state["began"] is not None:
+            self.began = {n: v.to(self.fabric.device) for n, v in state["began"].items()}
         self.history = state["history"]
         self.sample_steps, self.seconds, self.good_eps = state["numbers"]
         if self.fabric.is_global_zero:

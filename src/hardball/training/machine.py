@@ -1,6 +1,8 @@
 """Where a training runs, how fast, and what it keeps beside its weights."""
 
 import logging
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -55,8 +57,19 @@ def launch(machine: Machine) -> "Fabric":
     """Fabric for the machine's devices, started (with several processes, on each of them).
 
     Raises:
-        UserError: the machine has no such device.
+        UserError: the machine has no such device, or fewer cores than processes are asked for.
     """
+    if machine.accelerator == "cpu" and machine.devices > max(2, os.cpu_count() or 1):
+        raise UserError(
+            f"`devices={machine.devices}` on {os.cpu_count()} cores; allowed is one process per core"
+        )
+    if machine.num_nodes > 1:
+        address = os.environ.get("MASTER_ADDR", "this one: MASTER_ADDR is not set")
+        warnings.warn(
+            f"waiting until the same command runs on {machine.num_nodes} machines; the first is "
+            f"{address}",
+            stacklevel=2,
+        )
     # a second to import: not for what trains nothing
     from lightning_fabric import Fabric
 
@@ -74,7 +87,7 @@ def launch(machine: Machine) -> "Fabric":
             )
             end_at_exit(fabric)
             fabric.launch()
-    except (ValueError, RuntimeError) as error:
+    except (ValueError, RuntimeError, ImportError) as error:
         asked = (
             f"accelerator={machine.accelerator}, devices={machine.devices}, "
             f"strategy={machine.strategy}"

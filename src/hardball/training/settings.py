@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
-from typing import Any, Self
+from typing import Any, Self, get_type_hints
 
 from hardball import names
 from hardball.attacks import PGD
@@ -49,8 +49,8 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}; allowed is 1 or more")
-        if not self.seed >= 0:
-            raise UserError(f"seed={self.seed}; allowed is 0 or more")
+        if not 0 <= self.seed < 2**63:
+            raise UserError(f"seed={self.seed}; allowed is 0 or more, below 2⁶³")
         if self.attack.carry and self.augment:
             raise UserError(
                 "carry with augment: an image moves from epoch to epoch and its perturbation would "
@@ -101,6 +101,9 @@ class Settings:
         """
         known = {f.name for f in fields(cls)} - {"objective", *PARTS}
         plain = {name: config[name] for name in known if name in config}
+        hints = get_type_hints(cls)
+        names.check_types("settings", {name: hints[name] for name in known}, plain)
+        names.check_types("settings", dict.fromkeys((*PARTS, "objective"), dict | None), config)
         parts = {
             name: names.made(name, name, part, **(config.get(name) or {}))
             for name, part in PARTS.items()

@@ -66,7 +66,7 @@ def wrong(found: Array, labels: Array) -> Flags:
 
 
 def taken_for(found: Array, labels: Array, predicted: Array) -> Flags:
-    """The class `predicted` beats or ties the label; −1 stands for a NaN."""
+    """The class `predicted` beats or ties the label; −1 means a NaN."""
     if not len(labels):
         return np.zeros(0, dtype=bool)
     rows = np.arange(len(labels))

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 
 from hardball import names, storage
 from hardball.data import Dataset, load_dataset
-from hardball.errors import UserError
+from hardball.errors import StorageError, UserError, WrongArchitecture
 from hardball.places import Places
 from hardball.runs import RunFolder, model_from
 from hardball.verification import arithmetic
@@ -210,7 +210,7 @@ def _network(record: Mapping[str, Any], weights: Path, notes: Notes) -> nn.Modul
     network = model_from({"model": record["model"]}, trust=True)
     try:
         storage.load_weights(network, weights)
-    except UserError as error:
+    except (StorageError, WrongArchitecture) as error:
         notes.need("weights", str(error), False)
     return network
 

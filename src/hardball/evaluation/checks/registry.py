@@ -4,7 +4,14 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from hardball.evaluation.checks import blackbox, detectors, distortion, planted, whitebox
+from hardball.evaluation.checks import (
+    blackbox,
+    consistency,
+    detectors,
+    distortion,
+    planted,
+    whitebox,
+)
 from hardball.evaluation.checks.context import Context
 from hardball.evaluation.checks.result import Finding, Kind
 
@@ -194,6 +201,20 @@ TABLE: tuple[CheckSpec, ...] = (
         run=planted.planted,
         kind="masking",
         meaning="the attack misses an adversarial example that was planted",
+    ),
+    CheckSpec(
+        number="K",
+        name="companions",
+        run=consistency.companions,
+        kind="masking",
+        meaning="the answer to an image depends on the others in its batch",
+    ),
+    CheckSpec(
+        number="L",
+        name="gradient mode",
+        run=consistency.gradient_mode,
+        kind="masking",
+        meaning="the model answers differently when gradients are taken",
     ),
     # these two look at what all others have found
     CheckSpec(

@@ -9,17 +9,15 @@ import math
 from dataclasses import replace
 from itertools import pairwise
 
-import torch
 from torch import Tensor
 
 from hardball.attacks import PGD, Attack, Targeted, fgsm
 from hardball.errors import CannotRun
 from hardball.evaluation.checks.context import Context, NotApplicable
+from hardball.evaluation.checks.detectors import slopes
 from hardball.evaluation.checks.limits import FEW, Limit
 from hardball.evaluation.checks.result import Finding, counted
-from hardball.losses import cross_entropy
 from hardball.threats import Unbounded
-from hardball.validation import validate_logits
 
 RADII = (0.25, 0.5, 0.75, 1.0, 1.5)
 """Of ε, for check 6."""
@@ -158,15 +156,11 @@ def raw_factor(context: Context, rows: Tensor) -> float:
 
     Raises:
         NotApplicable: no image left.
-        CannotRun: every gradient is zero.
+        CannotRun: every gradient is zero, or there is none.
     """
     if not len(rows):
         raise NotApplicable("the claim's attack broke every image")
-    images, labels = context.tensors(rows)
-    with torch.enable_grad():
-        point = images.clone().requires_grad_(True)
-        loss = cross_entropy(validate_logits(context.model(point), len(point)), labels).sum()
-        (gradient,) = torch.autograd.grad(loss, point)
+    _, gradient = slopes(context, rows, context.tensors(rows)[0], "cross_entropy")
     top = gradient.double().flatten(1).abs().amax(dim=1)
     low = float(top[top > 0].quantile(0.1)) if bool((top > 0).any()) else 0.0
     size = context.eps if context.threat.norm == "linf" else 1.0

@@ -1,0 +1,1 @@
+"""What `hardball landscape` does: one module for each of its parts."""

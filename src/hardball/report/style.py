@@ -1,0 +1,42 @@
+"""How figures look: one place for colours, sizes and the empty canvas."""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
+"""Of lines: Okabe and Ito's, distinct for colour-blind readers too."""
+
+DASHES = ("-", "--", "-.", ":")
+"""Line styles, so that colour is never the only difference."""
+
+SURFACE = "viridis"
+"""Of values on a plane: even in lightness, also in grey."""
+
+SMALL = 8
+"""Font size of legends and remarks, in points."""
+
+
+def blank(width: float, height: float) -> "Figure":
+    """An empty figure of that size in inches, on the Agg canvas: without pyplot's global state."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(width, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    return figure
+
+
+def line(number: int) -> dict[str, Any]:
+    """Colour and dashes of the line of that number, from 0."""
+    return {
+        "color": COLOURS[number % len(COLOURS)],
+        "linestyle": DASHES[number % len(DASHES)],
+    }
+
+
+def open_frame(*axes: Any) -> None:
+    """No lines at the top and on the right."""
+    for each in axes:
+        each.spines[["top", "right"]].set_visible(False)
