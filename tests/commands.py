@@ -131,6 +131,7 @@ def _server() -> ForkServerContext:
         [
             *(f"hardball.cli.{command}" for command in ("train", "evaluate", "verify", "flags")),
             "sklearn.datasets",
+            "lightning_fabric",
             "torch.utils.tensorboard",
             __name__,
         ]

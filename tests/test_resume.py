@@ -127,14 +127,18 @@ def test_kills_at_random_moments_one_after_another(
     seed: int, folder: Path, whole: dict[str, object]
 ) -> None:
     moments = random.Random(seed)
+
+    def again() -> list[object]:
+        begun = (folder / "r" / "config.yaml").exists()
+        return ["train", "--resume", "r"] if begun else words("ramp", "r", "--save-minutes", 0)
+
     for _ in range(6):
-        known = (folder / "r" / "config.yaml").exists()
-        again = ["train", "--resume", "r"] if known else words("ramp", "r", "--save-minutes", 0)
-        started = start(again, folder)
+        started = start(again(), folder)
         started.process.join(moments.uniform(0.1, 1.0))
         started.process.kill()
         started.process.join()
-    assert run(["train", "--resume", "r"], folder)[0] == 0
+    # on a slow machine all kills may have come before it began
+    assert run(again(), folder)[0] == 0
     assert result(folder / "r") == whole["ramp"]
 
 
