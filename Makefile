@@ -11,7 +11,7 @@ demo: $(READY)
 	$(BIN)/hardball demo --out demo
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --maxprocesses 8 --dist loadfile
 
 check: $(READY)
 	$(BIN)/ruff format --check .

@@ -23,6 +23,7 @@ from hardball import (
     evaluate,
     fit,
     load_dataset,
+    storage,
 )
 from hardball.runs import COLLAPSED, FINISHED, NON_FINITE, STOPPED, RunFolder
 from hardball.storage import load_weights
@@ -244,7 +245,7 @@ def test_going_back_restores_weights_and_optimiser(train: Dataset, tmp_path: Pat
     found = searched(Gated(small(train), 0.14), train, tmp_path / "r", rule, average=0.9)
     rung = load_file(tmp_path / "r" / rungs(tmp_path / "r")[-1]["weights"])
     assert all(torch.equal(rung[name], value) for name, value in found.model.state_dict().items())
-    state = torch.load(max(tmp_path.glob("r/state/*.pt")), weights_only=True)
+    state = storage.load_state(max(tmp_path.glob("r/state/*.pt")))
     anchor = state["steered"]["anchor"]
     for name, value in anchor["model"].items():
         assert torch.equal(state["model"][name], value)
