@@ -108,12 +108,12 @@ JOINED = ("args", "loss", "mode", "root")
 """Keys that say nothing without their group: as flags they keep it (--data-root, --attack-mode)."""
 
 
-def as_flags(values: Mapping[str, Any], group: str = "") -> str:
+def short_flags(values: Mapping[str, Any], group: str = "") -> str:
     """Nested values as the flags of a command, in their short forms."""
     words = []
     for key, value in values.items():
         if isinstance(value, Mapping) and key != "args":
-            words.append(as_flags(value, key))
+            words.append(short_flags(value, key))
             continue
         if key == "name":
             flag = group

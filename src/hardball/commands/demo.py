@@ -17,7 +17,7 @@ from hardball.commands.train import TrainConfig
 from hardball.data import load_dataset
 from hardball.errors import UserError
 from hardball.evaluation import evaluate
-from hardball.presets import Values, as_flags, merged
+from hardball.presets import Values, merged, short_flags
 from hardball.report import demo as pages
 from hardball.report.figures import as_png, training_and_accuracy
 from hardball.report.html import page
@@ -59,7 +59,7 @@ class Contestant:
 
     def command(self, seed: int, out: Path) -> str:
         """The same training as a command."""
-        return f"hardball train {as_flags(self.asked(seed))} --out {out}"
+        return f"hardball train {short_flags(self.asked(seed))} --out {out}"
 
 
 CONTESTANTS = (
