@@ -29,7 +29,7 @@ LEVELS: list[set[str]] = [
     {"perf"},
     {"attacks", "certify", "models", "data", "theory"},
     {"runs"},
-    {"training", "evaluation", "landscape", "verification"},
+    {"training", "evaluation", "interpretation", "landscape", "verification"},
     {"report", "presets"},
     {"reproduction"},
     {"commands"},
