@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from hardball import names
-from hardball.attacks import AUTOATTACK, PGD, Attack, Targeted, fgsm
+from hardball.attacks import AUTOATTACK, PGD, Attack, BehindFront, SquareBehindFront, Targeted, fgsm
 from hardball.errors import unknown
 
 ATTACKS: dict[str, Attack] = {
@@ -21,6 +21,11 @@ ATTACKS: dict[str, Attack] = {
     "paper-cifar10": PGD(steps=200, step_size=2 / 255),
     # apgd-ce, apgd-t, fab-t and square, as in its standard version
     **AUTOATTACK,
+    # on the network behind a front, in the box that is reachable there
+    "front-pgd-200": BehindFront(attack=PGD(steps=200)),
+    "front-pgd-margin-100-x5": BehindFront(attack=PGD(steps=100, loss="margin", restarts=5)),
+    "front-targeted-pgd-20": BehindFront(attack=Targeted(attack=PGD(steps=20))),
+    "front-square": SquareBehindFront(),
 }
 """name → attack. Without a step size, each step is 2.5·ε/steps."""
 
