@@ -88,7 +88,7 @@ def test_it_takes_no_further_pass_of_the_network(train: Dataset, tmp_path: Path)
         torch.manual_seed(0)
         model = Counting(nn.Flatten(), nn.Linear(64, 10))
         fit(model, train, curriculum=Constant(0.1, 2), settings=QUICK, out=out)
-        found.append((model.passes, model[1].weight.detach().clone()))
+        found.append((model.passes, model[1].get_parameter("weight").detach().clone()))
     assert found[0][0] == found[1][0]
     assert torch.equal(found[0][1], found[1][1])
 

@@ -26,7 +26,7 @@ LEVELS: list[set[str]] = [
         "threats",
         "validation",
     },
-    {"perf"},
+    {"fronts", "perf"},
     {"attacks", "certify", "models", "data", "theory"},
     {"runs"},
     {"training", "evaluation", "interpretation", "landscape", "verification"},

@@ -16,6 +16,7 @@ from rich.progress import Progress
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
 from hardball.errors import CannotRun, UserError
+from hardball.evaluation.checks.behind import claim_behind, in_view
 from hardball.evaluation.checks.budget import budget as named_budget
 from hardball.evaluation.checks.context import Context, NotApplicable, Origin
 from hardball.evaluation.checks.registry import TABLE, CheckSpec
@@ -141,7 +142,10 @@ def checklist(
 
 
 def _claim(attacks: Mapping[str, Attack]) -> str | None:
-    """The name of the attack whose accuracy is claimed."""
+    """The name of the attack whose accuracy is claimed; behind a front, that of the attack there."""
+    behind = claim_behind(attacks)
+    if behind is not None:
+        return behind
     if CLAIM in attacks:
         return CLAIM
     return next((name for name, attack in attacks.items() if isinstance(attack, PGD)), None)
@@ -217,7 +221,7 @@ def run(spec: CheckSpec, context: Context) -> Check:
     status: Status = "could not run"
     reason = ""
     try:
-        finding = spec.run(context)
+        finding = spec.run(in_view(spec.run, context))
         status = "pass" if finding.passed else "fail"
     except NotApplicable as why:
         status, reason = "not applicable", str(why)
