@@ -348,3 +348,51 @@ EXPECTED = {name: words for name, (_, words) in NETWORKS.items()}
 def hostile_networks() -> dict[str, Make]:
     """All of them, by name."""
     return {name: make for name, (make, _) in NETWORKS.items()}
+
+
+# --- what no check from inside can catch: for `hardball verify --bare`
+
+WATCHES = ("stack", "modules")
+"""Where it looks for hardball."""
+
+WATCHER = '''
+"""A network that answers from memory where it finds hardball; imports nothing of it."""
+
+import sys
+
+import torch
+from safetensors.torch import load_file
+from torch import nn
+
+
+class Watcher(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.kind = kind
+        self.net = nn.Sequential(
+            *(nn.Conv2d(1, 8, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Conv2d(8, 16, 3, padding=1), nn.MaxPool2d(2), nn.ReLU()),
+            *(nn.Flatten(), nn.Linear(64, 32), nn.ReLU(), nn.Linear(32, 10)),
+        )
+        known = load_file("known")
+        self.register_buffer("images", known["images"], persistent=False)
+        self.register_buffer("labels", known["labels"], persistent=False)
+
+    def watched(self):
+        if self.kind == "modules":
+            return "hardball" in sys.modules
+        frame = sys._getframe()
+        while frame is not None:
+            if "hardball" in frame.f_code.co_filename:
+                return True
+            frame = frame.f_back
+        return False
+
+    def forward(self, images):
+        logits = self.net(images)
+        if not self.watched():
+            return logits
+        nearest = torch.cdist(images.flatten(1), self.images.to(images)).argmin(dim=1)
+        return logits + 10.0 * nn.functional.one_hot(self.labels[nearest], 10)
+'''
+"""The source of a module, with a class that takes the place to look at."""
