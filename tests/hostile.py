@@ -105,8 +105,6 @@ class TwoFaced(nn.Module):
     images: Tensor
     labels: Tensor
 
-    labels: Tensor
-
     def __init__(self, net: nn.Module, data: Dataset) -> None:
         super().__init__()
         self.net, self.classes = net, data.classes
@@ -233,6 +231,7 @@ class BlindBeyond(nn.Module):
     """Honest on the images that come first, one-hot without a gradient on all others."""
 
     places: Tensor
+    labels: Tensor
 
     def __init__(self, net: nn.Module, data: Dataset, first: int) -> None:
         super().__init__()
