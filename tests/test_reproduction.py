@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import claims
 import pytest
 from rich.console import Console
 
@@ -210,3 +211,13 @@ def test_answers_about_masking() -> None:
         False,
         False,
     ]
+
+
+def test_the_page_says_what_the_results_say() -> None:
+    """If this fails: python tools/claims.py --write"""
+    text = claims.PAGE.read_text()
+    assert claims.page(text) == text
+    for found in claims.results():
+        assert found["name"] in RECIPES
+        assert (claims.RESULTS / f"{found['name']}.png").exists()
+        assert f"/{found['name']}.png" in text
