@@ -12,8 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from hardball.attacks import PGD
-from hardball.data import Dataset, augment
+from hardball.attacks.box import scaled
+from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
+from hardball.fronts import Front, InBox, Reach, bent_front_of
 from hardball.isolation import evaluating, untouched
 from hardball.losses import Loss, correct, cross_entropy
 from hardball.perf import Captured
@@ -139,7 +141,11 @@ class Update:
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        self.attacked = Captured(model) if settings.machine.compile else model
+        found = bent_front_of(model) if settings.norm == "linf" else None
+        self.front: Front | None = None if found is None else found[0]
+        """The attack runs behind it, where there is one."""
+        attacked = model if found is None else found[1]
+        self.attacked = Captured(attacked) if settings.machine.compile else attacked
         self.settings, self.fabric, self.carried = settings, fabric, carried
         self.layout = layout
         self.generator = torch.Generator(fabric.device)
@@ -180,8 +186,7 @@ class Update:
         self.generator.manual_seed(seed)
         total, attack = len(images), self.attack_at(threat, finishing=finishing)
         rows = None if finishing else rows
-        if self.settings.augment:
-            images = augment(images, self.generator)
+        images = AUGMENTATIONS[self.settings.augmentation](images, self.generator)
         batch = self._attacked(attack, images, labels, threat, rows, first)
         self.optimizer.zero_grad(set_to_none=True)
         logits, clean = self._logits(batch)
@@ -243,7 +248,8 @@ class Update:
         *,
         watched: bool = False,
     ) -> Tensor:
-        """The training attack's final iterate, in the mode and precision the settings ask for.
+        """The training attack's final iterate, in the mode and precision the settings ask for: an image
+        in ball and box, searched for in the box behind the model's front, if it has one.
 
         Args:
             watched: climb the attack's own loss, whatever the objective: for the validation part.
@@ -251,6 +257,17 @@ class Update:
         keep_mode = self.settings.attack.mode == "train"
         with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
             climbed = None if watched or self.settings.attack.loss else self._climbed(images)
+            if self.front is not None:
+                reach = Reach(self.front, images, threat)
+                found = scaled(attack, threat).perturb(
+                    reach.network(self.attacked, relaxed=True),
+                    reach.points,
+                    labels,
+                    InBox(),
+                    start=reach.from_pixels(start),
+                    loss=climbed,
+                )
+                return reach.pull_back(found)
             return attack.perturb(self.attacked, images, labels, threat, start=start, loss=climbed)
 
     def _climbed(self, images: Tensor) -> Loss:

@@ -199,7 +199,10 @@ def _refuse_two_networks(of_end: Config, config: WeightsConfig) -> None:
         return
     known = config_of(config.start).get("model") or {}
     one, other = (
-        {name: spec.get(name) for name in ("name", "args", "shape", "classes")}
+        {
+            name: spec.get(name)
+            for name in ("name", "args", "front", "front_args", "shape", "classes")
+        }
         for spec in (known, of_end["model"])
     )
     differing = [
