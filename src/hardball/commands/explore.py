@@ -155,15 +155,11 @@ def explorer(config: ExploreConfig) -> Explorer:
     """Load the runs.
 
     Raises:
-        UserError: no such run, runs of different data, or images that cannot be shown.
+        UserError: no such run, or runs of different data.
         Untrusted: a file names code outside hardball.
     """
     subjects = side_by_side(config, config.runs, config.split)
     data = subjects[0].data
-    if len(data.shape) != 3 or data.shape[0] not in (1, 3):
-        raise UserError(
-            f"images {list(data.shape)} of {data.name}; allowed is [1 or 3, H, W], which can be shown"
-        )
     norm = config.norm or trained_norm(subjects[0].config)
     eps = _first_eps(config, subjects)
     ThreatModel(norm, eps)

@@ -12,13 +12,18 @@ def side_by_side(asked: LoadConfig, runs: Sequence[Path], split: Split) -> list[
     """Each run's network and data.
 
     Raises:
-        UserError: no such run, one without weights, or runs of different data.
+        UserError: no such run, one without weights, runs of different data, or images that cannot be
+            shown.
         Untrusted: a file names code outside hardball, and the user did not.
     """
     for path in runs:
         refuse_without_weights(path)
     found = [subject(asked.of(path, split)) for path in runs]
     first = found[0].data
+    if len(first.shape) != 3 or first.shape[0] not in (1, 3):
+        raise UserError(
+            f"images {list(first.shape)} of {first.name}; allowed is [1 or 3, H, W], which can be shown"
+        )
     for path, other in zip(runs, found, strict=True):
         if (other.data.name, other.data.shape) != (first.name, first.shape):
             raise UserError(
