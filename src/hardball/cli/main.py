@@ -137,6 +137,11 @@ COMMANDS: dict[str, Command | Group] = {
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),
+    "report": Command(
+        place="hardball.cli.report:report",
+        about="One self-contained HTML page that tells the story of one run or several.",
+        parses=True,
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "

@@ -8,8 +8,14 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Of lines: Okabe and Ito's, distinct for colour-blind readers too."""
 
+ON_DARK = ("#4fa8e0", "#f28e4f", "#2fc39a", "#e6a3c8", "#8fd3f7", "#f3c14b", "#e8e8e8")
+"""The same on a dark page, lighter."""
+
 DASHES = ("-", "--", "-.", ":")
 """Line styles, so that colour is never the only difference."""
+
+SVG_DASHES = {"-": "none", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
+"""The same, as SVG has them."""
 
 SURFACE = "viridis"
 """Of values on a plane: even in lightness, also in grey."""
