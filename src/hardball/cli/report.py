@@ -37,5 +37,5 @@ def report(words: Sequence[str]) -> int:
     for section in found.sections:
         say(f"  {section.title}" + ": missing" * section.empty)
         for missing in section.missing:
-            say(f"    {missing.what} {missing.command}")
+            say(f"    {missing.what} " + "; ".join(missing.commands))
     return 0

@@ -1,6 +1,7 @@
 """A few images attacked at several ε, for a page to show: what a run's network makes of them."""
 
 import math
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -209,12 +210,12 @@ class _Attacked:
 
 def in_turn(labels: Tensor, count: int) -> Tensor:
     """int64 [count]: the first image of each class, then the second of each, and so on."""
-    rank = torch.zeros_like(labels)
-    for label in labels.unique():
-        mine = labels == label
-        rank[mine] = torch.arange(int(mine.sum()))
-    order = sorted(range(len(labels)), key=lambda row: (int(rank[row]), int(labels[row])))
-    return torch.tensor(order[:count], dtype=torch.int64)
+    seen: Counter[int] = Counter()
+    order = []
+    for row, label in enumerate(labels.tolist()):
+        order.append((seen[label], label, row))
+        seen[label] += 1
+    return torch.tensor([row for *_, row in sorted(order)[:count]], dtype=torch.int64)
 
 
 def _witnesses(path: Path, found: Subject, norm: str) -> dict[int, tuple[float, Tensor, str]]:

@@ -23,7 +23,10 @@ def train_command(run: Path, config: Config) -> str | None:
     if not data.get("name") or not model.get("name") or not curriculum.get("name"):
         return None
     origin = config.get("origin")
-    defaults: dict[str, Any] = {"data": {"name": "digits", "root": "data"}, **Settings().as_config()}
+    defaults: dict[str, Any] = {
+        "data": {"name": "digits", "root": "data"},
+        **Settings().as_config(),
+    }
     words = ["hardball train"]
     if origin:
         words = ["hardball extend", shlex.quote(origin["path"])]

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from hardball.commands.examples import ExamplesConfig, examples_for, round_radii
 from hardball.commands.remake import evaluate_command, train_command
-from hardball.commands.subject import complete_config
 from hardball.commands.words import flags_of
 from hardball.errors import UserError, as_flags
 from hardball.report import story, verdicts
@@ -36,7 +35,9 @@ class ReportConfig(ExamplesConfig):
         if not self.runs:
             raise UserError("no run; name one or several: hardball report RUN ...")
         if self.out is not None and self.out.is_dir():
-            raise UserError(f"`out={self.out}` is a folder; name a file, e.g. {self.out}/report.html")
+            raise UserError(
+                f"`out={self.out}` is a folder; name a file, e.g. {self.out}/report.html"
+            )
 
     @property
     def place(self) -> Path:
@@ -70,31 +71,30 @@ def report(config: ReportConfig) -> Reported:
             another kind.
         Damaged: a file has changed since it was written.
     """
-    runs = [read_run(path, name) for path, name in _named(config.runs).items()]
-    extras = extra_sections(config.extra)
-    runs = with_examples([_with_commands(run) for run in runs], config)
+    runs = gathered(config.runs, config)
     making = replace(config, examples=config.examples or ReportConfig.examples).command()
-    parts = [*story.sections(runs, making), *extras]
-    write_page(config.place, page_of(runs, parts, config.command()))
-    return Reported(place=config.place, sections=parts)
-
-
-def page_of(runs: Sequence[RunResults], parts: Sequence[Section], command: str) -> str:
-    """The HTML of runs and parts."""
+    parts = [*story.sections(runs, making), *extra_sections(config.extra)]
     first = verdicts.of_all(runs)
-    each = [(run.name, *verdicts.of_run(run).both) for run in runs] if len(runs) > 1 else []
-    return page(
+    html = page(
         " · ".join(run.name for run in runs),
         first.sentence,
         parts,
         badge=first.badge,
-        each=each,
-        command=command,
+        each=verdicts.of_each(runs),
+        command=config.command(),
     )
+    write_atomically(config.place, html.encode())
+    return Reported(place=config.place, sections=parts)
 
 
-def write_page(path: Path, html: str) -> None:
-    write_atomically(path, html.encode())
+def gathered(paths: Sequence[Path], config: ExamplesConfig) -> list[RunResults]:
+    """Runs with all that a page says of them.
+
+    Raises:
+        UserError, Damaged: see `report`.
+    """
+    runs = [read_run(path, name) for path, name in _named(paths).items()]
+    return _with_examples([_with_commands(run) for run in runs], config)
 
 
 def _named(paths: Sequence[Path]) -> dict[Path, str]:
@@ -115,10 +115,12 @@ def _with_commands(run: RunResults) -> RunResults:
     return replace(run, commands=found)
 
 
-def with_examples(runs: Sequence[RunResults], config: ExamplesConfig) -> list[RunResults]:
+def _with_examples(runs: Sequence[RunResults], config: ExamplesConfig) -> list[RunResults]:
     """The runs with adversarial examples, or with the reason why they have none."""
     if config.examples == 0:
-        return [replace(run, without_examples="adversarial examples were not asked for") for run in runs]
+        return [
+            replace(run, without_examples="adversarial examples were not asked for") for run in runs
+        ]
     common = _radii(runs)
     found = []
     for run in runs:

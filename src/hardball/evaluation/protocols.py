@@ -9,6 +9,7 @@ from hardball.errors import unknown
 ATTACKS: dict[str, Attack] = {
     "fgsm": fgsm(),
     "pgd-20": PGD(steps=20),
+    "pgd-50-x5": PGD(steps=50, restarts=5),
     "pgd-100": PGD(steps=100),
     "pgd-100-x10": PGD(steps=100, restarts=10),
     "pgd-200": PGD(steps=200),
@@ -16,6 +17,7 @@ ATTACKS: dict[str, Attack] = {
     "pgd-margin-100": PGD(steps=100, loss="margin"),
     "pgd-margin-100-x5": PGD(steps=100, loss="margin", restarts=5),
     "targeted-pgd-20": Targeted(attack=PGD(steps=20)),
+    "targeted-pgd-50": Targeted(attack=PGD(steps=50)),
     # the paper's test attacks: 200 signed steps of fixed size, one start
     "paper-mnist": PGD(steps=200, step_size=0.005),
     "paper-cifar10": PGD(steps=200, step_size=2 / 255),

@@ -19,7 +19,15 @@ class Badge:
     tone: Tone = "plain"
 
 
-Cell = str | Badge
+@dataclass(frozen=True)
+class Remarked:
+    """Words with smaller ones below."""
+
+    text: str
+    remark: str
+
+
+Cell = str | Badge | Remarked
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -40,7 +48,9 @@ class Table:
         """A table of the terminal; its caption becomes a remark below."""
         return cls(
             columns=[str(column.header) for column in table.columns],
-            rows=list(zip(*([str(c) for c in column.cells] for column in table.columns), strict=True)),
+            rows=list(
+                zip(*([str(c) for c in column.cells] for column in table.columns), strict=True)
+            ),
             caption=". ".join(str(part) for part in (table.title, table.caption) if part),
             **more,
         )
@@ -126,12 +136,20 @@ class Listing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Commands:
+    """Lines to type."""
+
+    kind: ClassVar[str] = "commands"
+    lines: Sequence[str]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Missing:
-    """A part that is not there, why, and the command that makes it."""
+    """A part that is not there, why, and the commands that make it."""
 
     kind: ClassVar[str] = "missing"
     what: str
-    command: str
+    commands: Sequence[str]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -56,7 +56,9 @@ class Drawn:
 
     @property
     def box(self) -> dict[str, float]:
-        return {"width": WIDTH, "height": HEIGHT} | {
+        return {
+            "width": WIDTH,
+            "height": HEIGHT,
             "left": LEFT,
             "right": WIDTH - RIGHT,
             "top": TOP,
@@ -75,7 +77,11 @@ def draw(chart: Chart) -> Drawn:
         y_ticks=[(y(v), _tick_text(chart, v)) for v in _y_ticks(chart, y)],
         lines=[_line(line, x, y) for line in chart.lines],
         levels=[
-            {"name": level.name, "upright": level.upright, "at": (x if level.upright else y)(level.at)}
+            {
+                "name": level.name,
+                "upright": level.upright,
+                "at": (x if level.upright else y)(level.at),
+            }
             for level in chart.levels
         ],
         points=_points(chart, x, y),
@@ -174,8 +180,7 @@ def _tick_text(chart: Chart, value: float) -> str:
 def _line(line: Line, x: Axis, y: Axis) -> dict[str, Any]:
     dots = [(x(a), y(b)) for a, b in zip(line.x, line.y, strict=True)]
     bars = [
-        (x(a), y(low), y(high))
-        for a, low, high in zip(line.x, line.low, line.high, strict=False)
+        (x(a), y(low), y(high)) for a, low, high in zip(line.x, line.low, line.high, strict=False)
     ]
     few = len(dots) <= MARKED
     band = [f"{a},{high}" for a, _, high in bars] + [f"{a},{low}" for a, low, _ in reversed(bars)]
@@ -194,7 +199,9 @@ def _marker(look: int, a: float, b: float, size: float = 4) -> str:
     """The path of a marker: colour is never the only difference between lines."""
     kind = MARKERS[look % len(MARKERS)]
     if kind == "circle":
-        return f"M{a - size},{b}a{size},{size} 0 1 0 {2 * size},0a{size},{size} 0 1 0 {-2 * size},0z"
+        return (
+            f"M{a - size},{b}a{size},{size} 0 1 0 {2 * size},0a{size},{size} 0 1 0 {-2 * size},0z"
+        )
     if kind == "square":
         return f"M{a - size + 0.5:.1f},{b - size + 0.5:.1f}h7v7h-7z"
     if kind == "triangle":

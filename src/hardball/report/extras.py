@@ -34,17 +34,19 @@ def extra_sections(paths: Sequence[Path]) -> list[Section]:
 
 def _files(path: Path) -> list[Path]:
     if path.is_dir():
-        files = sorted([*path.glob("*.json"), *path.glob("*.png")], key=lambda f: (f.stem, f.suffix))
+        files = sorted(
+            [*path.glob("*.json"), *path.glob("*.png")], key=lambda f: (f.stem, f.suffix)
+        )
         if not files:
             raise UserError(
-                f"`with={path}` holds no .json and no .png; name what `out`, `figure` or `figures` of hardball "
-                "theory or limit wrote"
+                f"`with={path}` holds no .json and no .png; name a folder with results of hardball "
+                "theory or limit"
             )
         return files
     if not path.is_file() or path.suffix not in (".json", ".png"):
         raise UserError(
-            f"`with={path}`; allowed are .json and .png files that hardball theory and hardball limit wrote, "
-            "and folders of them"
+            f"`with={path}`; allowed are .json and .png files of hardball theory and hardball limit, and "
+            "folders of them"
         )
     return [path]
 
@@ -93,7 +95,9 @@ def _limit(found: Found) -> Section:
         y_format=".3%",
     )
     title = f"The largest ε that {found['data']} allows ({found['split']}, {found['norm']})"
-    return Section(title=title, blocks=[chart, Table.of(limit_table(dict(found)))], commands=[found["command"]])
+    return Section(
+        title=title, blocks=[chart, Table.of(limit_table(dict(found)))], commands=[found["command"]]
+    )
 
 
 def _gaussian(found: Found) -> Section:
@@ -133,7 +137,9 @@ def _limits(found: Found) -> Section:
         ],
         whole=True,
     )
-    return _theory("Theory: limits of Bernoulli classes", chart, theory_tables.limits_table(found), found)
+    return _theory(
+        "Theory: limits of Bernoulli classes", chart, theory_tables.limits_table(found), found
+    )
 
 
 def _hardness(found: Found) -> Section:

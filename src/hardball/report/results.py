@@ -12,7 +12,15 @@ from hardball.errors import Damaged, UserError
 from hardball.evaluation.witnesses import unsealed
 from hardball.places import Places
 from hardball.report.examples import Examples
-from hardball.runs import COLLAPSED, INTERRUPTED, NON_FINITE, Config, Outcome, RunFolder, read_metrics
+from hardball.runs import (
+    COLLAPSED,
+    INTERRUPTED,
+    NON_FINITE,
+    Config,
+    Outcome,
+    RunFolder,
+    read_metrics,
+)
 
 Found = Mapping[str, Any]
 

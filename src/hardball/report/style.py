@@ -17,6 +17,9 @@ DASHES = ("-", "--", "-.", ":")
 SVG_DASHES = {"-": "none", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
 """The same, as SVG has them."""
 
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l0": "ℓ0", "unbounded": "unbounded"}
+"""As they are written."""
+
 SURFACE = "viridis"
 """Of values on a plane: even in lightness, also in grey."""
 

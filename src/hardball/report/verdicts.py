@@ -24,10 +24,6 @@ class Said:
     badge: Badge
     sentence: str
 
-    @property
-    def both(self) -> tuple[Badge, str]:
-        return self.badge, self.sentence
-
 
 def of_run(run: RunResults) -> Said:
     """How it ended if it failed; else the checklist's verdict; else what was measured; else what is
@@ -48,6 +44,12 @@ def of_run(run: RunResults) -> Said:
         f"{accuracy(last)} of {last['n']:,} images are left at ε={last['eps']:g} under {attacks}; "
         "whether these attacks are blind was not checked.",
     )
+
+
+def of_each(runs: Sequence[RunResults]) -> list[tuple[str, Badge, str]]:
+    """Name, word and sentence of each, where there are several."""
+    found = [(run.name, of_run(run)) for run in runs] if len(runs) > 1 else []
+    return [(name, said.badge, said.sentence) for name, said in found]
 
 
 def of_all(runs: Sequence[RunResults]) -> Said:

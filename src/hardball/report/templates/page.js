@@ -52,8 +52,8 @@ document.querySelectorAll(".gallery").forEach((gallery, number) => {
   const slider = gallery.querySelector("input[type=range]"), output = gallery.querySelector("output");
   const made = (name, className, text) => {
     const element = document.createElement(name);
-    element.className = className || "";
-    element.textContent = text || "";
+    element.className = className ?? "";
+    element.textContent = text ?? "";
     return element;
   };
   const pictured = (parent) => {
@@ -114,3 +114,5 @@ document.querySelectorAll(".gallery").forEach((gallery, number) => {
   gallery.querySelector(".viewer").hidden = false;
   gallery.querySelector(".strips").open = false;
 });
+// On paper everything that says how the page was made is open.
+addEventListener("beforeprint", () => document.querySelectorAll(".made").forEach((one) => { one.open = true; }));
