@@ -71,9 +71,10 @@ def report(config: ReportConfig) -> Reported:
             another kind.
         Damaged: a file has changed since it was written.
     """
+    extras = extra_sections(config.extra)  # refused before anything long is done
     runs = gathered(config.runs, config)
     making = replace(config, examples=config.examples or ReportConfig.examples).command()
-    parts = [*story.sections(runs, making), *extra_sections(config.extra)]
+    parts = [*story.sections(runs, making), *extras]
     first = verdicts.of_all(runs)
     html = page(
         " · ".join(run.name for run in runs),

@@ -101,6 +101,8 @@ class Chart:
     """The y axis begins at 0."""
     whole: bool = False
     """x counts something."""
+    tabled: bool = True
+    """A table of its numbers is behind it; False where one follows anyway."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,15 +50,16 @@ class Examples:
 
     def save(self, path: Path) -> None:
         """Written atomically and sealed."""
+        about = {"schema": SCHEMA, "asked": self.asked, "index": self.index, "by": self.by}
+        text = json.dumps(about, sort_keys=True).encode()
         tensors = {
+            # as a tensor: metadata has no order, and the seal must be near the beginning
+            "about": torch.frombuffer(bytearray(text), dtype=torch.uint8),
             "labels": self.labels,
             "images": self.images.contiguous(),
             "probabilities": self.probabilities.contiguous(),
         }
-        about = {"schema": SCHEMA, "asked": self.asked, "index": self.index, "by": self.by}
-        # the seal first: it must be near the beginning
-        more = {storage.SEAL: storage.UNSEALED, "about": json.dumps(about, sort_keys=True)}
-        content = format_safetensors(tensors, metadata=more)
+        content = format_safetensors(tensors, metadata={storage.SEAL: storage.UNSEALED})
         storage.write_atomically(path, storage.sealed(content))
 
     @classmethod
@@ -71,8 +72,8 @@ class Examples:
         cure = "remove it, and it is made again"
         content = storage.read_sealed(path, "examples", cure)
         try:
-            about = about_of(content)
             tensors = parse_safetensors(content)
+            about = json.loads(tensors["about"].numpy().tobytes())
             found = cls(
                 asked=about["asked"],
                 index=tuple(about["index"]),
@@ -86,9 +87,3 @@ class Examples:
         except (SafetensorError, ValueError, KeyError, TypeError) as error:
             raise Damaged(f"{path} holds no examples of this version; {cure}") from error
         return found
-
-
-def about_of(content: bytes) -> dict[str, Any]:
-    """The metadata of the file."""
-    header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-    return dict(json.loads(header["__metadata__"]["about"]))

@@ -15,21 +15,16 @@ Found = Mapping[str, Any]
 
 
 def extra_sections(paths: Sequence[Path]) -> list[Section]:
-    """A section for each result in these JSON and PNG files, or in these folders of some.
+    """Sections for the results in these JSON and PNG files, or in these folders of some.
 
     Raises:
         UserError: nothing there, or another kind of file.
         Damaged: a JSON that is no result of these commands.
     """
     files = [file for path in paths for file in _files(path)]
-    room = BYTES // max(1, sum(file.suffix == ".png" for file in files))
-    found: list[Section] = []
-    for file in files:
-        if file.suffix == ".png":
-            found.append(_picture(file, room))
-        else:
-            found += _sections(file)
-    return found
+    pictures = [file for file in files if file.suffix == ".png"]
+    found = [one for file in files if file.suffix == ".json" for one in _sections(file)]
+    return [*found, *([_pictures(pictures)] if pictures else [])]
 
 
 def _files(path: Path) -> list[Path]:
@@ -51,10 +46,19 @@ def _files(path: Path) -> list[Path]:
     return [path]
 
 
-def _picture(file: Path, room: int) -> Section:
-    title = file.stem.replace("-", " ").replace("_", " ")
-    content = fitted(read_png(file), room)
-    return Section(title=title, blocks=[Picture(content=content, alt=f"picture {file.name}")])
+def _pictures(files: Sequence[Path]) -> Section:
+    room = BYTES // len(files)
+    return Section(
+        title="Pictures of theory and limit",
+        blocks=[
+            Picture(
+                content=fitted(read_png(file), room),
+                alt=f"picture {file.name}",
+                caption=file.name,
+            )
+            for file in files
+        ],
+    )
 
 
 def _sections(file: Path) -> Iterator[Section]:
@@ -93,6 +97,7 @@ def _limit(found: Found) -> Section:
         ],
         levels=[Level(name=f"first conflict, ε = {closest:.4g}", at=closest, upright=True)],
         y_format=".3%",
+        tabled=False,
     )
     title = f"The largest ε that {found['data']} allows ({found['split']}, {found['norm']})"
     return Section(
@@ -110,6 +115,7 @@ def _gaussian(found: Found) -> Section:
             Line(name="Bayes rule", x=found["eps"], y=found["bayes_rule"], look=1),
         ],
         levels=[Level(name="guessing", at=0.5)],
+        tabled=False,
     )
     return _theory("Theory: Gaussian classes", chart, theory_tables.gaussian_table(found), found)
 
@@ -121,6 +127,7 @@ def _bernoulli(found: Found) -> Section:
         y_label="robust error",
         lines=[Line(name="optimal threshold", x=found["eps"], y=found["error"])],
         levels=[Level(name="guessing", at=0.5)],
+        tabled=False,
         whole=True,
     )
     return _theory("Theory: Bernoulli classes", chart, theory_tables.bernoulli_table(found), found)
@@ -136,6 +143,7 @@ def _limits(found: Found) -> Section:
             for number, (t, row) in enumerate(zip(found["t"], found["largest_eps"], strict=True))
         ],
         whole=True,
+        tabled=False,
     )
     return _theory(
         "Theory: limits of Bernoulli classes", chart, theory_tables.limits_table(found), found

@@ -45,7 +45,7 @@ def page(
         table_of=charts.table_of,
         description=charts.description,
         marker=charts.marker,
-        looks=list(zip(style.COLOURS, style.ON_DARK, strict=True)),
+        looks=list(zip(style.ON_LIGHT, style.ON_DARK, strict=True)),
         dashes=[style.SVG_DASHES[dash] for dash in style.DASHES],
     )
     return environment.get_template("page.html").render(

@@ -58,19 +58,21 @@ def of_all(runs: Sequence[RunResults]) -> Said:
         return of_run(runs[0])
     failed = [run for run in runs if run.failed]
     broken = ", ".join(f"{run.name} ({run.outcome.status})" for run in failed if run.outcome)
-    start = f"{len(failed)} of {len(runs)} runs failed: {broken}. " if failed else ""
+    start = f"{len(failed)} of {len(runs)} runs failed, {broken}; " if failed else ""
     best = _best(runs)
     if best is None:
         return Said(
             Badge("failed", "bad") if failed else Badge("not compared", "plain"),
-            f"{start}No ε at which the runs were measured on the same images is common to them.",
+            _sentence(f"{start}there is no ε at which the runs were measured on the same images"),
         )
     eps, run, row = best
     said = of_run(run)
     return Said(
         Badge("failed", "bad") if len(failed) == len(runs) else said.badge,
-        f"{start}At ε={eps:g} {run.name} keeps most: {accuracy(row)} of {row['n']:,} images"
-        + (f" (verdict: {said.badge.text})." if run.verdict else ", not checked for masking."),
+        _sentence(
+            f"{start}at ε={eps:g} {run.name} keeps most: {accuracy(row)} of {row['n']:,} images"
+            + (f" (verdict: {said.badge.text})" if run.verdict else ", not checked for masking")
+        ),
     )
 
 
