@@ -31,6 +31,7 @@ LEVELS: list[set[str]] = [
     {"runs"},
     {"training", "evaluation", "landscape", "verification"},
     {"report", "presets"},
+    {"reproduction"},
     {"commands"},
     {"cli"},
     {"__main__"},

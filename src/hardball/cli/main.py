@@ -142,6 +142,12 @@ COMMANDS: dict[str, Command | Group] = {
         about="One self-contained HTML page that tells the story of one run or several.",
         parses=True,
     ),
+    "reproduce": Command(
+        place="hardball.cli.reproduce:reproduce",
+        about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
+        "shows.",
+        parses=True,
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "
