@@ -5,7 +5,7 @@ from typing import Any
 
 from hardball.report.blocks import Badge, Chart, Line, Missing, Note, Remarked, Section, Table, once
 from hardball.report.results import RunResults
-from hardball.report.story.naming import Runs, quoted
+from hardball.report.story.naming import Runs, listed, quoted
 from hardball.report.style import NORMS
 from hardball.report.verdicts import TONES, accuracy
 
@@ -14,14 +14,10 @@ def measured(runs: Runs) -> Section:
     """Accuracy by ε, under attack and certified."""
     title = "Accuracy against ε"
     found = [(number, run, run.evaluation) for number, run in enumerate(runs) if run.evaluation]
-    lacking = [
-        Missing(
-            what=f"The accuracy of {run.name} under attack has not been measured.",
-            commands=[f"hardball evaluate {quoted(run)} --protocol checklist"],
-        )
-        for run in runs
-        if run.evaluation is None
-    ]
+    lacking = _lacking(
+        [run for run in runs if run.evaluation is None],
+        "The accuracy of {} under attack has not been measured.",
+    )
     if not found:
         return Section(title=title, blocks=lacking)
     blocks: list[Any] = []
@@ -60,6 +56,12 @@ def measured(runs: Runs) -> Section:
         blocks=[*blocks, *lacking],
         commands=[run.commands["evaluate"] for run in runs if "evaluate" in run.commands],
     )
+
+
+def _lacking(runs: Runs, what: str) -> list[Missing]:
+    """One block for all runs that were not measured or not checked."""
+    commands = [f"hardball evaluate {quoted(run)} --protocol checklist" for run in runs]
+    return [Missing(what=what.format(listed(runs)), commands=commands)] if runs else []
 
 
 def _of_same(one: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
@@ -147,12 +149,6 @@ def checked(runs: Runs) -> Section:
     for run in runs:
         found = None if run.evaluation is None else run.evaluation.get("checklist")
         if found is None or run.verdict is None:
-            blocks.append(
-                Missing(
-                    what=f"{run.name} has not been checked for attacks that are blind to its gradients.",
-                    commands=[f"hardball evaluate {quoted(run)} --protocol checklist"],
-                )
-            )
             continue
         word = str(run.verdict["word"])
         text = str(run.verdict["sentence"]).removeprefix(f"{word}: ")
@@ -168,6 +164,10 @@ def checked(runs: Runs) -> Section:
                 "check decides otherwise than the protocol's gradient attacks, of those looked at.",
             )
         )
+    blocks += _lacking(
+        [run for run in runs if run.verdict is None],
+        "Whether attacks on {} are blind (gradient masking) has not been checked.",
+    )
     return Section(
         title="Can the figure be believed?",
         blocks=blocks,

@@ -53,7 +53,8 @@ def _settings(run: RunResults) -> dict[str, str]:
 def _group(values: Mapping[str, Any] | None) -> str:
     """A part of the settings: its name, and what is on."""
     own = {name: value for name, value in (values or {}).items() if name != "name"}
-    return f"{(values or {}).get('name', '')} {_words(own)}".strip()
+    parts = [str((values or {}).get("name", "")), _words(own)]
+    return ", ".join(part for part in parts if part)
 
 
 def _words(values: Mapping[str, Any]) -> str:
