@@ -154,6 +154,12 @@ COMMANDS: dict[str, Command | Group] = {
         about="Saliency and perturbations of runs side by side, and how interpretable they are.",
         parses=True,
     ),
+    "explore": Command(
+        place="hardball.cli.explore:explore",
+        about="Draw or pick an image, attack it at any ε, and see what runs make of it: a page in the "
+        "browser.",
+        parses=True,
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "
