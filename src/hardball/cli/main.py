@@ -138,6 +138,11 @@ COMMANDS: dict[str, Command | Group] = {
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),
+    "report": Command(
+        place="hardball.cli.report:report",
+        about="One self-contained HTML page that tells the story of one run or several.",
+        parses=True,
+    ),
     "reproduce": Command(
         place="hardball.cli.reproduce:reproduce",
         about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
