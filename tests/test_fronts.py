@@ -163,7 +163,9 @@ def test_the_front_of_a_model_and_of_the_users_own():
         nn.Sequential(nn.Sigmoid(), net),
         nested,
     ):
-        front, body = hb.front_of(model)
+        found = hb.front_of(model)
+        assert found is not None
+        front, body = found
         assert torch.equal(body(front(images)), model(images))
         assert bent_front_of(model) is not None
     normalised = nn.Sequential(hb.Normalize([0.5], [0.5]), net)
@@ -175,7 +177,9 @@ def test_the_front_of_a_model_and_of_the_users_own():
 
 def test_a_cast_before_a_front_is_a_part_of_it():
     model = nn.Sequential(hb.Rounding(), nn.Flatten(), nn.Linear(4, 3)).double()
-    front, body = hb.front_of(InItsType(model, torch.float64))
+    found = hb.front_of(InItsType(model, torch.float64))
+    assert found is not None
+    front, body = found
     images = torch.rand(2, 1, 2, 2)
     torch.testing.assert_close(body(front(images)), model(images.double()))
     assert not front.continuous

@@ -44,6 +44,7 @@ from .training import TRADES as TRADES
 from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
+from .training import Course as Course
 from .training import Curriculum as Curriculum
 from .training import Iterative as Iterative
 from .training import Machine as Machine

@@ -137,6 +137,17 @@ COMMANDS: dict[str, Command | Group] = {
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),
+    "reproduce": Command(
+        place="hardball.cli.reproduce:reproduce",
+        about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
+        "shows.",
+        parses=True,
+    ),
+    "explain": Command(
+        place="hardball.cli.explain:explain",
+        about="Saliency and perturbations of runs side by side, and how interpretable they are.",
+        parses=True,
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "

@@ -22,6 +22,7 @@ from hardball.perf import Captured
 from hardball.seeding import derive
 from hardball.threats import ThreatModel
 from hardball.training.atta import Carried
+from hardball.training.live import Attacked
 from hardball.training.settings import Settings
 from hardball.validation import logits_of_copy
 
@@ -304,14 +305,18 @@ class _Batch:
     take part."""
 
 
-def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> Mapping[str, float]:
-    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part.
+def validate(
+    update: Update, held: Dataset, threat: ThreatModel, seed: int
+) -> tuple[Mapping[str, float], Attacked | None]:
+    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part; and this
+    process's share of the last batch, if it was attacked.
 
     Always from the same random starts, so that epochs differ by their weights alone.
     """
     fabric, eps = update.fabric, float(threat.eps)
     attack = update.settings.attack.validation_at(eps) if eps > 0 else None
     totals = torch.zeros(3, dtype=torch.float64)
+    attacked: Attacked | None = None
     update.generator.manual_seed(seed)
     for first in range(0, len(held), 500):
         images, labels = held.images[first : first + 500], held.labels[first : first + 500]
@@ -324,6 +329,7 @@ def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> M
         adversarial = images
         if attack is not None:
             adversarial = update.perturb(attack, images, labels, threat, start, watched=True)
+            attacked = Attacked(images=images, examples=adversarial, threat=threat)
         with evaluating(update.model), torch.no_grad(), fabric.autocast():
             clean, moved = update.model(images), update.model(adversarial)
         totals += torch.stack(
@@ -338,7 +344,8 @@ def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> M
         assert isinstance(reduced, Tensor)
         totals = reduced.cpu()
     clean_right, adv_right, loss = (totals / len(held)).tolist()
-    return {"val_accuracy": clean_right, "val_adv_accuracy": adv_right, "val_adv_loss": loss}
+    measured = {"val_accuracy": clean_right, "val_adv_accuracy": adv_right, "val_adv_loss": loss}
+    return measured, attacked
 
 
 def _steps(attack: PGD | None) -> int:
