@@ -141,10 +141,12 @@ def test_affine_changes_are_a_function_of_the_seed_and_keep_the_shape(seed, heig
 
 def test_augmentations_by_name():
     images = torch.rand(2, 1, 8, 8)
-    for given, name in ((False, "none"), (True, "crops"), ("affine", "affine"), ("none", "none")):
-        assert Settings(augment=given).augmentation == name
+    for asked, name in ((False, "none"), (True, "crops"), ("affine", "affine"), ("none", "none")):
+        assert Settings(augment=asked).augmentation == name
     assert AUGMENTATIONS["none"](images, torch.Generator()) is images
-    with pytest.raises(UserError, match=r"unknown augmentation 'flips'; there are: affine, crops"):
+    with pytest.raises(
+        UserError, match=r"unknown augmentation .flips.; did you mean .* affine, crops"
+    ):
         Settings(augment="flips")
 
 
