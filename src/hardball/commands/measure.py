@@ -188,6 +188,7 @@ def measure(
         "model": found.config["model"],
     }
     journal = _journal(asked.run, found, threat.norm, how.seed, say)
+    stopped = dict(failures)
     evaluation = evaluate(
         found.network,
         found.data,
@@ -201,6 +202,7 @@ def measure(
         journal=journal,
         progress=progress,
         say=say,
+        unable=stopped.setdefault if how.with_checklist else None,
     )
     measured = Measured(
         evaluation=evaluation,
@@ -209,7 +211,7 @@ def measure(
         path=asked.run,
         about=about,
         require=how.requirements,
-        failures=failures,
+        failures=list(stopped.items()),
     )
     measured.write()
     return measured

@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from hardball.attacks import Classifier
 from hardball.data import Dataset
-from hardball.errors import UserError
+from hardball.errors import CannotRun, UserError
 from hardball.fronts import Front, front_of
 from hardball.validation import logits_of_copy
 
@@ -67,13 +67,20 @@ def logits_of(model: Classifier, data: Dataset, images: Tensor, batch_size: int)
 
     Raises:
         UserError: the model has not as many outputs as the data has classes, or changes its images.
+        CannotRun: it ends in an error.
     """
     found = [torch.zeros(0, data.classes)]
     for batch in torch.split(images, batch_size):
         if not len(batch):
             continue
-        with torch.no_grad():
-            logits = logits_of_copy(model, batch)
+        try:
+            with torch.no_grad():
+                logits = logits_of_copy(model, batch)
+        except RuntimeError as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CannotRun(
+                f"the model ends in an error on {len(batch)} images: {reason}"
+            ) from error
         if logits.shape[1] != data.classes:
             raise UserError(
                 f"the model has {logits.shape[1]} outputs for {data.classes} classes of "

@@ -20,8 +20,10 @@ from hardball.errors import UserError
 from hardball.evaluation.behind import about_front, with_front
 from hardball.evaluation.certification import proofs
 from hardball.evaluation.execution import Execution
+from hardball.evaluation.first import first_answers
 from hardball.evaluation.forward import logits_of
 from hardball.evaluation.journal import Journal
+from hardball.evaluation.preflight import FAILURES, reason_of
 from hardball.evaluation.results import CLEAN, Accuracy, Evaluation, Score
 from hardball.evaluation.sanity import Doubt, doubts, of_autoattack
 from hardball.evaluation.tasks import TaskResult
@@ -43,6 +45,7 @@ def evaluate(
     journal: Journal | None = None,
     progress: Progress | None = None,
     say: Callable[[str], object] = lambda line: None,
+    unable: Callable[[str, str], object] | None = None,
 ) -> Evaluation:
     """Clean and robust accuracy at each ε.
 
@@ -69,6 +72,8 @@ def evaluate(
         journal: keeps what was found: what is in it already is not done again.
         progress: shows how far each attack has come.
         say: called with one line on how much of this evaluation was done before.
+        unable: called with (attack, reason) where an attack ends in an error, on which the evaluation
+            then goes on with the others; what it had found counts. By default the error is raised.
 
     Raises:
         UserError: nothing to measure, no attack, a model that returns no logits [B, classes], a
@@ -82,6 +87,7 @@ def evaluate(
     certificates = _certificates(certify)
     journal = journal or Journal()
     journal.require(data, norm, seed)
+    first = first_answers(model, data, plan[-1].threat, seed, batch_size)
     with Execution(
         model,
         data,
@@ -105,7 +111,7 @@ def evaluate(
         line_on_progress = _already_done(plan, state, execution)
         if line_on_progress is not None:
             say(line_on_progress)
-        scores = [_score(stage, state, execution) for stage in plan]
+        scores = [_score(stage, state, execution, unable) for stage in plan]
     return Evaluation(
         data=data.name,
         norm=norm,
@@ -119,6 +125,7 @@ def evaluate(
         doubts=tuple(found),
         seconds=seconds + sum(score.seconds for score in scores),
         proofs=proved,
+        first=first,
         machine=environment.facts(data.images.device),
     )
 
@@ -198,11 +205,22 @@ class _State:
         return len(rows)
 
 
-def _score(stage: _Stage, state: _State, execution: Execution) -> Score:
+def _score(
+    stage: _Stage,
+    state: _State,
+    execution: Execution,
+    unable: Callable[[str, str], object] | None,
+) -> Score:
     """One attack at one ε on everything that remains."""
     remaining = state.remaining
     attacked = state.broken_at.isinf()
-    results = execution.run(stage.name, stage.attack, stage.threat, remaining)
+    try:
+        results = execution.run(stage.name, stage.attack, stage.threat, remaining)
+    except FAILURES as error:
+        if unable is None:
+            raise
+        unable(stage.name, reason_of(error))
+        results = execution.recorded(stage.name, stage.attack, stage.threat)
     broken = sum(state.take(result, stage) for result in results)
     return Score(
         eps=stage.eps,
