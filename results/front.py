@@ -16,7 +16,6 @@ Writes results/front.json; entries that are there already are kept, and not done
 
 import argparse
 import json
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -167,10 +166,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def about(note: str) -> dict[str, Any]:
-    commit = subprocess.run(
-        ["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False
-    )
-    return {"commit": commit.stdout.strip(), "machine": environment.facts(), "note": note}
+    return {"machine": environment.facts(), "note": note}
 
 
 def main() -> None:
