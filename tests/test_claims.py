@@ -367,4 +367,4 @@ def test_removed_witnesses_are_found_by_a_challenge(
     assert "NOT verified: challenge" in found.sentence
     (remark,) = [line for line in found.remarks if line.startswith("Challenge")]
     assert basis in remark
-    assert "10% with probability" in remark
+    assert "of 10% with probability" in remark
