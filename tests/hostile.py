@@ -80,6 +80,8 @@ def moved(images: Tensor) -> Tensor:
 class Votes(nn.Module):
     """The share of votes among fixed noise around the image: counts have no gradient."""
 
+    shifts: Tensor
+
     def __init__(self, net: nn.Module, pixels: int) -> None:
         super().__init__()
         self.net = net
@@ -229,6 +231,7 @@ class BlindBeyond(nn.Module):
     """Honest on the images that come first, one-hot without a gradient on all others."""
 
     places: Tensor
+    labels: Tensor
 
     def __init__(self, net: nn.Module, data: Dataset, first: int) -> None:
         super().__init__()

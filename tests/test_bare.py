@@ -1,8 +1,10 @@
 """`hardball verify --bare` and `--challenge`: networks that answer otherwise where hardball is about."""
 
 import ast
+import importlib
 import sys
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,13 +36,18 @@ def place(tmp_path: Path, digits: Dataset, monkeypatch: pytest.MonkeyPatch) -> P
 def test_a_network_that_looks_for_hardball_is_found(
     kind: str, place: Path, digits_net: nn.Module
 ) -> None:
-    import watcher
+    watcher = importlib.import_module("watcher")
 
     made_net = watcher.Watcher(kind)
     for mine, trained in zip(made_net.parameters(), digits_net.parameters(), strict=True):
         mine.data.copy_(trained.data)
     model = "watcher:Watcher"
-    how = {"model": model, "model_args": {"kind": kind}, "eps": [0.3], "attacks": ["pgd-20"]}
+    how: dict[str, Any] = {
+        "model": model,
+        "model_args": {"kind": kind},
+        "eps": [0.3],
+        "attacks": ["pgd-20"],
+    }
     made = evaluated(place, made_net, n=60, **how)
     assert verify(made.weights, model=model).holds, "from inside it cannot be seen"
     found = verify(made.weights, model=model, bare=True, challenge=30, seed=0)

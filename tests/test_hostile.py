@@ -4,6 +4,7 @@ import warnings
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
+from functools import partial
 
 import pytest
 from torch import nn
@@ -89,7 +90,7 @@ def test_an_honest_network_is_not_accused(
     """A plain one is broken, a robust one is weaker or trusted; nothing fails that proves masking."""
     for net in (digits_net, robust_net):
         copy = deepcopy(net)
-        found = judged(net, some, fresh=(lambda copy=copy: copy) if rebuilt else None)
+        found = judged(net, some, fresh=partial(deepcopy, copy) if rebuilt else None)
         assert found.verdict.word != "masked", found.verdict.sentence
         (fresh,) = [check for check in found.checks if check.name == "fresh copy"]
         assert fresh.status == "pass"

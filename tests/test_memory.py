@@ -75,7 +75,7 @@ class Keeps(nn.Module):
 
 CHANGES: dict[str, Callable[[Keeps], Any]] = {
     "a buffer": lambda m: m.buffer.add_(1),
-    "a parameter": lambda m: m.net[1].weight.data.mul_(2),
+    "a parameter": lambda m: m.net[1].get_parameter("weight").data.mul_(2),
     "a number": lambda m: setattr(m, "number", 1),
     "a new attribute": lambda m: setattr(m, "other", None),
     "a list": lambda m: m.words.append("b"),

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardball.attacks import PGD, Targeted
+from hardball.attacks import PGD, BehindFront, Targeted
 from hardball.errors import UserError
 from hardball.evaluation import protocols
 
@@ -23,17 +23,25 @@ def test_a_name_says_what_the_table_says() -> None:
     loss=st.sampled_from(["cross_entropy", "margin", "dlr"]),
     direction=st.sampled_from(["steepest", "signed", "raw", "l2"]),
     targeted=st.booleans(),
+    front=st.booleans(),
 )
 def test_every_pgd_has_a_name(
-    steps: int, restarts: int, size: float | None, loss: str, direction: str, targeted: bool
+    steps: int,
+    restarts: int,
+    size: float | None,
+    loss: str,
+    direction: str,
+    targeted: bool,
+    front: bool,
 ) -> None:
-    words = ["targeted-pgd" if targeted else "pgd"]
+    words = ["front"] * front + ["targeted-pgd" if targeted else "pgd"]
     words += [loss] * (loss != "cross_entropy") + [direction] * (direction != "steepest")
     words += [str(steps)] + [f"x{restarts}"] * (restarts > 1)
     name = "-".join(words) + ("" if size is None else f"@{size!r}")
-    wanted = PGD(steps=steps, restarts=restarts, step_size=size, loss=loss, direction=direction)
+    plain = PGD(steps=steps, restarts=restarts, step_size=size, loss=loss, direction=direction)
     found = protocols.named([name])[name]
-    assert found == (Targeted(attack=wanted) if targeted else wanted)
+    wanted = Targeted(attack=plain) if targeted else plain
+    assert found == (BehindFront(attack=wanted) if front else wanted)
 
 
 @pytest.mark.parametrize("name", ["pgd", "pgd-0", "pgd-20x5", "pgd-x5-20", "pgd-20-", "PGD-20"])

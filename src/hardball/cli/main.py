@@ -144,6 +144,11 @@ COMMANDS: dict[str, Command | Group] = {
         "shows.",
         parses=True,
     ),
+    "explain": Command(
+        place="hardball.cli.explain:explain",
+        about="Saliency and perturbations of runs side by side, and how interpretable they are.",
+        parses=True,
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "

@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from hardball.attacks import Classifier
 from hardball.data import Dataset
 from hardball.errors import CannotRun, UserError
+from hardball.fronts import Front, front_of
 from hardball.validation import logits_of_copy
 
 
@@ -22,6 +23,28 @@ class InItsType(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images.to(self.dtype))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def front_and_body(self) -> tuple[Front, nn.Module] | None:
+        """Those of the model (see `front_of`): a cast is elementwise and monotone too."""
+        found = front_of(self.model)
+        if found is None:
+            return None
+        front, body = found
+        return Cast(front, self.dtype), InItsType(body, self.dtype)
+
+
+class Cast(Front):
+    """Images in another floating type, then a front."""
+
+    def __init__(self, front: Front, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.front, self.dtype = front, dtype
+        self.increasing, self.continuous = front.increasing, front.continuous
+        self.affine = front.affine
+
+    def forward(self, images: Tensor) -> Tensor:
+        values: Tensor = self.front(images.to(self.dtype))
+        return values.to(images.dtype)
 
 
 def accepting(model: Classifier, dtype: torch.dtype) -> Classifier:

@@ -7,6 +7,7 @@ import torch
 from hardball.attacks import Attack, Classifier
 from hardball.data import Dataset
 from hardball.errors import CannotRun, Contradiction, UserError
+from hardball.evaluation.behind import with_front
 from hardball.evaluation.forward import accepting, logits_of
 from hardball.isolation import evaluating
 from hardball.losses import correct
@@ -50,7 +51,7 @@ def usable(
         right = correct(logits_of(asked, few, few.images, 256), few.labels.cpu())
         row = right.nonzero().flatten()[:1].to(few.images.device)
         images, labels = few.images[row], few.labels[row]
-        for name, attack in attacks.items():
+        for name, attack in with_front(attacks, model, threat.norm).items():
             try:
                 attack.cheapest()(asked, images, labels, threat, generator=torch.Generator())
             except (CannotRun, RuntimeError) as error:

@@ -4,7 +4,7 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hardball import names
-from hardball.attacks import AUTOATTACK, PGD, Attack, Targeted, fgsm
+from hardball.attacks import AUTOATTACK, PGD, Attack, BehindFront, SquareBehindFront, Targeted, fgsm
 from hardball.errors import UserError, unknown
 
 ATTACKS: dict[str, Attack] = {
@@ -22,20 +22,26 @@ ATTACKS: dict[str, Attack] = {
     "paper-cifar10": PGD(steps=200, step_size=2 / 255),
     # apgd-ce, apgd-t, fab-t and square, as in its standard version
     **AUTOATTACK,
+    # on the network behind a front, in the box that is reachable there
+    "front-pgd-200": BehindFront(attack=PGD(steps=200)),
+    "front-pgd-margin-100-x5": BehindFront(attack=PGD(steps=100, loss="margin", restarts=5)),
+    "front-targeted-pgd-20": BehindFront(attack=Targeted(attack=PGD(steps=20))),
+    "front-square": SquareBehindFront(),
 }
 """name → attack. Without a step size, each step is 2.5·ε/steps. Any other PGD has a name, too: `pgd`."""
 
 _PGD = re.compile(
-    r"(?P<targeted>targeted-)?pgd(?P<loss>-margin|-dlr)?(?P<direction>-signed|-raw|-l2)?"
+    r"(?P<front>front-)?(?P<targeted>targeted-)?pgd(?P<loss>-margin|-dlr)?(?P<direction>-signed|-raw|-l2)?"
     r"-(?P<steps>[1-9][0-9]{0,6})(-x(?P<restarts>[1-9][0-9]{0,3}))?(@(?P<size>[0-9.e+-]+))?"
 )
 
 
 def pgd(name: str) -> Attack | None:
-    """PGD by its name: [targeted-]pgd[-LOSS][-DIRECTION]-STEPS[-xRESTARTS][@STEP_SIZE].
+    """PGD by its name: [front-][targeted-]pgd[-LOSS][-DIRECTION]-STEPS[-xRESTARTS][@STEP_SIZE].
 
-    LOSS is margin or dlr, DIRECTION signed, raw or l2 (see `PGD`), STEP_SIZE in pixel units (a factor
-    on the gradient for raw): pgd-2000, pgd-1000@0.01, pgd-raw-2000@5e4, targeted-pgd-100-x5.
+    front- is the attack on the network behind a front (`BehindFront`), LOSS margin or dlr, DIRECTION
+    signed, raw or l2 (see `PGD`), STEP_SIZE in pixel units (a factor on the gradient for raw):
+    pgd-2000, pgd-1000@0.01, pgd-raw-2000@5e4, targeted-pgd-100-x5, front-pgd-1000.
 
     Returns:
         The attack; None if the name is not of this form.
@@ -52,14 +58,15 @@ def pgd(name: str) -> Attack | None:
         raise UserError(
             f"attack {name!r}: step size {found['size']!r}; write a number, as in pgd-1000@0.01"
         ) from None
-    attack = PGD(
+    plain = PGD(
         steps=int(found["steps"]),
         step_size=size,
         restarts=int(found["restarts"] or 1),
         loss=(found["loss"] or "-cross_entropy")[1:],
         direction=(found["direction"] or "-steepest")[1:],
     )
-    return Targeted(attack=attack) if found["targeted"] else attack
+    attack = Targeted(attack=plain) if found["targeted"] else plain
+    return BehindFront(attack=attack) if found["front"] else attack
 
 
 CLAIM = "pgd-200"

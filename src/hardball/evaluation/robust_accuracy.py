@@ -17,6 +17,7 @@ from hardball.attacks import Attack, AutoAttackPart, Classifier
 from hardball.certify import Certificate
 from hardball.data import Dataset
 from hardball.errors import UserError
+from hardball.evaluation.behind import about_front, with_front
 from hardball.evaluation.certification import proofs
 from hardball.evaluation.execution import Execution
 from hardball.evaluation.first import first_answers
@@ -52,7 +53,9 @@ def evaluate(
     classified correctly, for what is broken at a smaller ε is broken at a larger one. The random start
     of an example depends on (seed, attack, ε, its index) alone, so neither batch size nor the other
     examples change it; an attack that draws for a whole batch at once gets fixed batches (see
-    `execution.split`). The model is evaluated in evaluation mode and left in the mode it was in.
+    `execution.split`). Behind a model's front (see `hb.front_of`) the attacks run in the box that is
+    reachable there too, with a search without gradients. The model is evaluated in evaluation mode and
+    left in the mode it was in.
 
     Args:
         model: images [B, C, H, W] in [0, 1] → logits [B, K].
@@ -79,6 +82,7 @@ def evaluate(
         Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
     """
     started = time.monotonic()
+    attacks = with_front(attacks, model, norm)
     plan = _plan(data, norm, eps, attacks)
     certificates = _certificates(certify)
     journal = journal or Journal()
@@ -98,6 +102,7 @@ def evaluate(
         found = doubts(execution.model, data, logits, batch_size)
         if any(isinstance(attack, AutoAttackPart) for attack in attacks.values()):
             found += of_autoattack(execution.model, data)
+        found = about_front(found, execution.model, norm)
         for line in found:
             warnings.warn(line, Doubt, stacklevel=2)
         # before the attacks, which take longest: a certificate that cannot run says so at once

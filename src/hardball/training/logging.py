@@ -11,6 +11,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hardball import storage
 from hardball.runs import RunFolder
+from hardball.training.live import Attacked
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -81,8 +82,8 @@ class Watcher:
             state=f"ε={eps:.4g} loss={loss:.3f} adv={accuracy:.1%} {rate:,.0f} sample-steps/s",
         )
 
-    def epoch(self, row: Row) -> None:
-        """Show and record a finished epoch."""
+    def epoch(self, row: Row, attacked: Attacked | None = None) -> None:
+        """Show and record a finished epoch, and a batch that was attacked in it."""
         self._row = row
         if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._print_epoch()
@@ -90,6 +91,8 @@ class Watcher:
             for name, value in row.items():
                 if name != "epoch":
                     self._events.add_scalar(name, value, global_step=int(row["epoch"]))
+            if attacked is not None:
+                attacked.write(self._events, int(row["epoch"]))
             self._events.flush()
 
     def _print_epoch(self) -> None:

@@ -18,6 +18,7 @@ from torch import nn
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
 from hardball.errors import CannotRun, UserError
+from hardball.evaluation.checks.behind import claim_behind, in_view
 from hardball.evaluation.checks.budget import budget as named_budget
 from hardball.evaluation.checks.context import Context, NotApplicable, Origin
 from hardball.evaluation.checks.registry import TABLE, CheckSpec
@@ -169,7 +170,10 @@ def _copy_of(model: Classifier) -> Callable[[], Classifier] | None:
 
 
 def _claim(attacks: Mapping[str, Attack], unable: Mapping[str, str]) -> str | None:
-    """The name of the attack whose accuracy is claimed."""
+    """The name of the attack whose accuracy is claimed; behind a front, that of the attack there."""
+    behind = claim_behind({name: one for name, one in attacks.items() if name not in unable})
+    if behind is not None:
+        return behind
     if CLAIM in attacks:
         return None if CLAIM in unable else CLAIM
     able = (name for name, attack in attacks.items() if isinstance(attack, PGD))
@@ -246,7 +250,7 @@ def run(spec: CheckSpec, context: Context) -> Check:
     status: Status = "could not run"
     reason = ""
     try:
-        finding = spec.run(context)
+        finding = spec.run(in_view(spec.run, context))
         status = "pass" if finding.passed else "fail"
     except NotApplicable as why:
         status, reason = "not applicable", str(why)
