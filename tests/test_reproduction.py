@@ -5,6 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import claims
 import pytest
 from rich.console import Console
 
@@ -31,6 +32,8 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         points=3,
         long_points=2,
         grid=3,
+        n=20,
+        n_explained=20,
     )
     monkeypatch.setitem(reproduction.BUDGETS, "quick", cut)
 
@@ -68,7 +71,7 @@ def test_cost_by_hand() -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_remade_once(tmp_path: Path) -> None:
-    found = made(tmp_path, "fig4", "fig5", "fig7", "fig10", "fig12")
+    found = made(tmp_path, "eps05", "fig4", "fig5", "fig6", "fig7", "fig10", "fig12")
     for name in found:
         written = json.loads((tmp_path / f"{name}.json").read_text())
         assert written["answers"]
@@ -177,3 +180,44 @@ def test_answers_about_planes() -> None:
 
     assert holds("fig5", planes([0.03, 0.04, 0.9])) == [True]
     assert holds("fig5", planes([0.03, 0.04, 0.05])) == [False]
+
+
+def test_answers_about_tables() -> None:
+    def run(name: str, clean: float, left: tuple[float, float]) -> dict[str, Any]:
+        robust = [{"eps": e, "accuracy": a} for e, a in zip((0.3, 0.4), left, strict=True)]
+        measured = {"clean": {"accuracy": clean}, "robust": robust}
+        return {"name": name, "attacks": measured, "strong": measured}
+
+    as_in_paper = [
+        run("eat-0.4", 0.985, (0.93, 0.91)),
+        run("iat-0.4", 0.98, (0.95, 0.90)),
+        run("at-0.3", 0.99, (0.90, 0.14)),
+    ]
+    assert holds("table1", {"": {"runs": as_in_paper}}) == [True, True, True]
+    as_in_paper[0] = run("eat-0.4", 0.985, (0.93, 0.85))
+    assert holds("table1", {"": {"runs": as_in_paper}}) == [False, True, True]
+
+
+def test_answers_about_masking() -> None:
+    def part(*left: float) -> dict[str, Any]:
+        scores = [{"after": {"accuracy": one}} for one in left]
+        return {"runs": [{"attacks": {"scores": scores}}]}
+
+    assert holds("eps05", {"0.5": part(0.8, 0.3, 0.2), "0.4": part(0.9, 0.89, 0.88)}) == [
+        True,
+        True,
+    ]
+    assert holds("eps05", {"0.5": part(0.3, 0.3, 0.2), "0.4": part(0.9, 0.5, 0.4)}) == [
+        False,
+        False,
+    ]
+
+
+def test_the_page_says_what_the_results_say() -> None:
+    """If this fails: python tools/claims.py --write"""
+    text = claims.PAGE.read_text()
+    assert claims.page(text) == text
+    for found in claims.results():
+        assert found["name"] in RECIPES
+        assert (claims.RESULTS / f"{found['name']}.png").exists()
+        assert f"/{found['name']}.png" in text

@@ -15,6 +15,7 @@ from .attacks import Targeted as Targeted
 from .attacks import Transfer as Transfer
 from .attacks import fgsm as fgsm
 from .attacks import minimum_distortion as minimum_distortion
+from .certify import IBP as IBP
 from .certify import Certificate as Certificate
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardball.report import landscape_figures, style, theory_figures
+from hardball.report import explain_figures, landscape_figures, style, theory_figures
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -26,7 +26,8 @@ def figure(name: str, title: str, parts: Parts, cut: str) -> "Figure":
     first = next(iter(parts.values()))
     drawn = _DRAWN[first.get("kind", "curves" if "runs" in first else "bernoulli")](parts)
     number = name.removeprefix("fig")
-    drawn.suptitle(f"Figure {number}: {title}", fontsize=11, wrap=True)
+    which = f"Figure {number}" if number != name else name
+    drawn.suptitle(f"{which}: {title}", fontsize=11, wrap=True)
     if cut:
         drawn.supxlabel(f"cut: {cut}", fontsize=style.SMALL - 1, color="dimgray", wrap=True)
     return drawn
@@ -90,6 +91,41 @@ def _settling(parts: Parts) -> "Figure":
     return landscape_figures.convergence(part)
 
 
+def _saliency(parts: Parts) -> "Figure":
+    (part,) = parts.values()
+    return explain_figures.explain(part)
+
+
+def _accuracy(parts: Parts) -> "Figure":
+    """Accuracy after each attack in turn, a group of bars for each run and ε."""
+    drawn = style.blank(8.4, 4.2)
+    axes = drawn.subplots()
+    labels: list[str] = []
+    for part in parts.values():
+        for run in part["runs"]:
+            for which in ("attacks", "strong"):
+                _bars(axes, run, which, labels)
+    axes.set_xticks(range(len(labels)), labels, rotation=25, ha="right", fontsize=style.SMALL)
+    axes.set(ylabel="test accuracy", ylim=(0, 1))
+    style.open_frame(axes)
+    return drawn
+
+
+def _bars(axes: "Axes", run: Mapping[str, Any], which: str, labels: list[str]) -> None:
+    """Clean accuracy and what each attack left, for one run and set of attacks."""
+    measured = run.get(which)
+    if measured is None:
+        return
+    rows = [("clean", measured["clean"])]
+    rows += [(f"{row['attack']} at {row['eps']:g}", row["after"]) for row in measured["scores"]]
+    for number, (name, row) in enumerate(rows):
+        value = row["accuracy"]
+        error = [[value - row["low"]], [row["high"] - value]]
+        colour = style.COLOURS[0 if which == "attacks" else 1]
+        axes.bar(len(labels), value, yerr=error, color=colour, alpha=0.5 if number == 0 else 1.0)
+        labels.append(f"{run['name']}: {name} (n={measured['n']})")
+
+
 def _surface(parts: Parts) -> "Figure":
     (part,) = parts.values()
     return theory_figures.l0_surface(np.asarray(part["surface"]), part["k"], part["t"])
@@ -101,4 +137,6 @@ _DRAWN: dict[str, Callable[[Parts], "Figure"]] = {
     "inputs": _planes,
     "convergence": _settling,
     "bernoulli": _surface,
+    "explain": _saliency,
+    "accuracy": _accuracy,
 }

@@ -26,6 +26,10 @@ class Budget:
     """ε added in each epoch of an iterative training."""
     n: int
     """Test images of a measurement under attack."""
+    n_strong: int
+    """… under attacks that take long."""
+    n_explained: int
+    """Images whose saliency is measured."""
     points: int
     """Points on the way between two sets of weights."""
     grid: int
@@ -54,6 +58,8 @@ BUDGETS: dict[str, Budget] = {
         epochs={"standard": 10, "direct": 20, "extended": 10},
         increment=0.02,
         n=200,
+        n_strong=50,
+        n_explained=100,
         points=21,
         grid=30,
         long_points=6,
@@ -68,6 +74,8 @@ BUDGETS: dict[str, Budget] = {
         epochs={"standard": 5, "direct": 6, "extended": 3},
         increment=0.0625,
         n=1000,
+        n_strong=300,
+        n_explained=500,
         points=101,
         grid=100,
         long_points=21,
@@ -81,6 +89,8 @@ BUDGETS: dict[str, Budget] = {
         epochs={"standard": 5, "direct": 30, "extended": 5},
         increment=0.01,
         n=10000,
+        n_strong=1000,
+        n_explained=1000,
         points=200,
         grid=100,
         long_points=200,

@@ -5,10 +5,15 @@ makes it with the commands that a user would give.
 """
 
 from dataclasses import dataclass, field
-from typing import Literal
 
 RANDOM = "random"
 """In place of a training: random weights."""
+
+
+AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
+"""Its standard version."""
+SECTION_33 = ("pgd-25@0.05", "pgd-1000@0.01", "pgd-raw-2000@5e4")
+"""The training attack at ε=0.5, then those of section 3.3: smaller steps, raw gradients."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +72,17 @@ class Saliency:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Accuracy:
+    """Accuracy by ε and attack (`hardball evaluate`)."""
+
+    runs: tuple[str, ...]
+    eps: tuple[float, ...]
+    attacks: tuple[str, ...]
+    strong: tuple[str, ...] = ()
+    """Further attacks, on fewer images."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Surface:
     """The ℓ0 error of every threshold between two Bernoulli classes (`hardball theory bernoulli`)."""
 
@@ -75,7 +91,7 @@ class Surface:
     runs: tuple[str, ...] = ()
 
 
-Part = Curves | Segment | Plane | Settling | Saliency | Surface
+Part = Curves | Segment | Plane | Settling | Saliency | Accuracy | Surface
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +103,6 @@ class Recipe:
     """What the paper says it shows."""
     parts: dict[str, Part] = field(default_factory=dict)
     """What is measured, by a name that its file gets; "" for the only one."""
-    kind: Literal["figure", "table"] = "figure"
 
     @property
     def trainings(self) -> tuple[str, ...]:
@@ -96,6 +111,28 @@ class Recipe:
 
 
 RECIPES: dict[str, Recipe] = {
+    "table1": Recipe(
+        title="MNIST, accuracy under signed PGD with 200 steps of 0.005",
+        claim="EAT 98 / 94 / 90, IAT 98 / 95 / 91, AT(0.3) 98 / 91 / 15 "
+        "(clean, ε=0.3, ε=0.4, in percent)",
+        parts={
+            "": Accuracy(
+                runs=("eat-0.4", "iat-0.4", "at-0.3"),
+                eps=(0.3, 0.4),
+                attacks=("paper-mnist",),
+                strong=("pgd-200-x10", "pgd-margin-100-x5", *AUTOATTACK),
+            )
+        },
+    ),
+    "eps05": Recipe(
+        title="ε=0.5: robust to its own attack, and masked",
+        claim="EAT 0.3→0.5 has 80% under the training attack, 30% under 1000 steps of 0.01, 14–20% "
+        "under raw gradients; EAT 0.4 does not drop",
+        parts={
+            "0.5": Accuracy(runs=("eat-0.5",), eps=(0.5,), attacks=SECTION_33),
+            "0.4": Accuracy(runs=("eat-0.4",), eps=(0.4,), attacks=SECTION_33),
+        },
+    ),
     "fig1": Recipe(
         title="Training loss from random weights, by ε",
         claim="at a large ε the loss never leaves that of a constant prediction",

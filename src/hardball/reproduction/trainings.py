@@ -39,6 +39,7 @@ TRAININGS: dict[str, Training] = {
     "eat-0.4": Training(eps=0.4, kind="extended", start="at-0.3"),
     "eat-0.45": Training(eps=0.45, kind="extended", start="at-0.35"),
     "eat-0.5": Training(eps=0.5, kind="extended", start="at-0.3"),
+    "iat-0.4": Training(eps=0.4, kind="iterative"),
     "iat-0.5": Training(eps=0.5, kind="iterative"),
 }
 """name → training."""

@@ -21,6 +21,8 @@ class ReproduceConfig:
     """Folder for the trainings; OUT/runs by default. Those that are there are not trained again."""
     data_root: Path = Path("data")
     """Where MNIST is, in torchvision's layout."""
+    processes: int = 1
+    """How many evaluate at once, on the CPU; changes the speed, not the answer."""
     hours: float | None = None
     """Refuse to begin if the trainings would take longer."""
 

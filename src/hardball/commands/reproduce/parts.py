@@ -4,7 +4,7 @@ What a command wrote is taken again if the same command would be given for the s
 """
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import singledispatch
 from pathlib import Path
 from typing import Any
@@ -13,10 +13,13 @@ from rich.console import Console
 from rich.progress import Progress
 
 from hardball import storage
+from hardball.commands.explain import ExplainConfig, explain
 from hardball.commands.landscape.convergence import ConvergenceConfig, convergence
 from hardball.commands.landscape.inputs import InputsConfig, inputs
 from hardball.commands.landscape.weights import WeightsConfig, weights
+from hardball.commands.measure import MeasureConfig, measure
 from hardball.commands.reproduce.config import ReproduceConfig
+from hardball.commands.subject import SubjectConfig
 from hardball.commands.theory import BernoulliConfig, bernoulli
 from hardball.commands.train import weights_of
 from hardball.reproduction import recipes
@@ -90,6 +93,50 @@ def _(part: recipes.Settling, folder: Path, config: ReproduceConfig, console: Co
 
 
 @measured.register
+def _(part: recipes.Saliency, folder: Path, config: ReproduceConfig, console: Console) -> Found:
+    asked = ExplainConfig(
+        [config.folder(name) for name in part.runs],
+        eps=part.at_eps,
+        saliency_eps=part.eps,
+        n=config.size.n_explained,
+        data_root=config.data_root,
+        out=folder,
+    )
+    known = folder / "explain.json"
+    return _once(known, asked.command(), asked.runs, lambda: _shown(explain, asked, console))
+
+
+@measured.register
+def _(part: recipes.Accuracy, folder: Path, config: ReproduceConfig, console: Console) -> Found:
+    size = config.size
+    sets = {"attacks": (part.attacks, size.n), "strong": (part.strong, size.n_strong)}
+    found: Found = {"kind": "accuracy", "eps": list(part.eps), "runs": []}
+    for name in part.runs:
+        row: Found = {"name": name}
+        for which, (attacks, n) in sets.items():
+            if attacks:
+                row[which] = _accuracy(config, name, part.eps, attacks, n, console)
+        found["runs"].append(row)
+    return found
+
+
+def _accuracy(
+    config: ReproduceConfig,
+    name: str,
+    eps: Sequence[float],
+    attacks: Sequence[str],
+    n: int,
+    console: Console,
+) -> Found:
+    """One evaluation, journaled in the run's folder, so that it is never done twice."""
+    subject = SubjectConfig(config.folder(name), n=n, data_root=config.data_root)
+    how = MeasureConfig(eps=list(eps), attacks=list(attacks), processes=config.processes)
+    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        evaluation = measure(subject, how, progress=progress).evaluation
+    return evaluation.as_json()
+
+
+@measured.register
 def _(part: recipes.Surface, folder: Path, config: ReproduceConfig, console: Console) -> Found:
     return bernoulli(BernoulliConfig(k=part.k, t=part.t, out=folder / "theory-bernoulli.json"))
 
@@ -110,7 +157,8 @@ def _once(known: Path, command: str, runs: list[Path], make: Callable[[], Found]
     digests = {storage.digest(storage.read_bytes(weights_of(run), "weights")) for run in runs}
     if known.exists():
         found: Found = json.loads(known.read_text())
-        ends = [found[key] for key in ("start", "end", "run") if key in found]
+        ends = [*(found[key] for key in ("start", "end", "run") if key in found)]
+        ends += found.get("runs", [])
         made_of = {end["weights_sha256"] for end in ends} - {None}
         if found["command"] == command and made_of == digests:
             return found

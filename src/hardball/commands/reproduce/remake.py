@@ -17,6 +17,7 @@ from hardball.commands.reproduce.trainings import trained
 from hardball.errors import UserError
 from hardball.report import reproduction_figures
 from hardball.report.figures import as_png
+from hardball.report.reproduction_text import sentence
 from hardball.reproduction import Recipe, plan
 from hardball.reproduction.answers import answers
 from hardball.storage import write_atomically
@@ -82,20 +83,6 @@ def _make(
     for answer in found["answers"]:
         console.print(sentence(answer), soft_wrap=True, highlight=False)
     return found
-
-
-def sentence(answer: dict[str, Any]) -> str:
-    """A claim, and whether it shows."""
-    word = {True: "shows", False: "does not show", None: "measured"}[answer["holds"]]
-    return f"{word}: {answer['claim']} ({_words(answer['numbers'])})"
-
-
-def _words(value: Any) -> str:
-    if isinstance(value, dict):
-        return ", ".join(f"{key.replace('_', ' ')} {_words(one)}" for key, one in value.items())
-    if isinstance(value, list | tuple):
-        return " → ".join(_words(one) for one in value)
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _refuse_other_version(path: Path) -> None:
