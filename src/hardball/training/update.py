@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from hardball.attacks import PGD
-from hardball.attacks.box import scaled
+from hardball.attacks.box import perturb_behind
 from hardball.certify.ibp import differences
 from hardball.certify.intervals import Box, Propagation, traced
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
-from hardball.fronts import Front, InBox, Reach, bent_front_of
+from hardball.fronts import Front, bent_front_of
 from hardball.isolation import evaluating, untouched
 from hardball.losses import Loss, correct, cross_entropy
 from hardball.perf import Captured
@@ -160,7 +160,14 @@ class Update:
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        found = bent_front_of(model) if settings.norm == "linf" else None
+        found = bent_front_of(model)
+        if found is not None and settings.norm != "linf":
+            if not found[0].continuous:
+                raise UserError(
+                    f"norm={settings.norm} with a front that jumps, through which no gradient leads; "
+                    "train in linf, or behind a smooth front: `front_args={steepness: 40}`"
+                )
+            found = None
         self.front: Front | None = None if found is None else found[0]
         """The attack runs behind it, where there is one."""
         attacked = model if found is None else found[1]
@@ -284,16 +291,16 @@ class Update:
         with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
             climbed = None if watched or self.settings.attack.loss else self._climbed(images)
             if self.front is not None:
-                reach = Reach(self.front, images, threat)
-                found = scaled(attack, threat).perturb(
-                    reach.network(self.attacked, relaxed=True),
-                    reach.points,
+                return perturb_behind(
+                    attack,
+                    self.front,
+                    self.attacked,
+                    images,
                     labels,
-                    InBox(),
-                    start=reach.from_pixels(start),
+                    threat,
+                    start=start,
                     loss=climbed,
                 )
-                return reach.pull_back(found)
             return attack.perturb(self.attacked, images, labels, threat, start=start, loss=climbed)
 
     def _climbed(self, images: Tensor) -> Loss:
