@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from hardball import PGD, Targeted, ThreatModel, UserError, evaluate, fgsm, protocols
+from hardball import PGD, Rounding, Targeted, ThreatModel, UserError, evaluate, fgsm, protocols
 from hardball.attacks import Attack, AttackResult
 from hardball.evaluation import Accuracy
 from hardball.evaluation.protocols import ATTACKS, PROTOCOLS
@@ -259,6 +259,8 @@ def test_json_of_every_norm_is_strict(name, model, some):
 def test_every_named_attack_runs_and_is_told(name, model, some):
     attack = protocols.named([name])[name]
     few = some.rows(slice(0, 3))
+    if name.startswith("front-"):
+        model = nn.Sequential(Rounding(steepness=4), model)
     found = evaluate(model, few, eps=0.3, attacks={name: attack})
     assert found.worst[0.3].right == 0
     assert found.as_json()["attacks"][name]["kind"] == type(attack).__name__

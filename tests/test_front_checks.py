@@ -43,6 +43,7 @@ def test_a_declared_front_is_looked_behind(args, digits):
         check.name: check.reason for check in checked.checks if check.status == "could not run"
     }
     assert checked.verdict.word in ("trustworthy", "weaker than claimed"), (failed, absent)
+    assert checked.claimed is not None
     assert checked.claimed.attack == "front-pgd-200"
     assert checked.strongest.accuracy.value > 0.2
 

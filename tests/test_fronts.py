@@ -9,9 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 import hardball as hb
+from hardball.attacks.reach import InBox, Reach
 from hardball.errors import CannotRun, Unsupported, UserError
 from hardball.evaluation.forward import InItsType
-from hardball.fronts import Chain, InBox, Reach, bent_front_of
+from hardball.fronts import Chain, bent_front_of
 from hardball.landscape.loss import AdversarialLoss
 from hardball.losses import correct, cross_entropy
 from hardball.models import MODELS
@@ -394,7 +395,7 @@ def test_the_landscape_of_a_network_with_a_front_is_that_of_the_attack_behind_it
 ):
     model, data = nn.Sequential(hb.Rounding(), digits_net), digits.rows(slice(0, 40))
     adversarial = AdversarialLoss(threat=hb.LInf(0.2), attack=hb.PGD(steps=5)).mean(model, data)
-    clean = float(cross_entropy(model(data.images), data.labels).mean())
+    clean = float(cross_entropy(model(data.images), data.labels).mean().detach())
     assert adversarial > 2 * clean
 
 

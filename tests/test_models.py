@@ -56,7 +56,7 @@ def test_the_networks_of_certified_training():
     head = 512 * (7 * 7 * 64 + 1) + 10 * 513
     assert parameters(build("strided_cnn", (1, 28, 28), 10)) == small + head
     wide = build("strided_cnn", (1, 28, 28), 10, {"width": 2})
-    assert [layer.out_channels for layer in wide if isinstance(layer, nn.Conv2d)] == [
+    assert [layer.out_channels for layer in wide.modules() if isinstance(layer, nn.Conv2d)] == [
         64,
         64,
         128,

@@ -11,10 +11,11 @@ from torch import Tensor, nn
 from hardball.attacks.adapters import Guarded
 from hardball.attacks.base import Attack
 from hardball.attacks.pgd import PGD
+from hardball.attacks.reach import HALF, InBox, Reach
 from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.attacks.targeted import Targeted
 from hardball.errors import CannotRun, Unsupported
-from hardball.fronts import HALF, Front, InBox, Reach, front_of
+from hardball.fronts import Front, front_of
 from hardball.losses import Loss
 from hardball.threats import Generator, ThreatModel
 

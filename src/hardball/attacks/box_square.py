@@ -11,9 +11,9 @@ from torch import Tensor
 from hardball.attacks.adapters import Guarded
 from hardball.attacks.base import Attack
 from hardball.attacks.box import front_and_body, require_box
+from hardball.attacks.reach import Behind, Reach
 from hardball.attacks.result import take
 from hardball.errors import UserError
-from hardball.fronts import Behind, Reach
 from hardball.losses import correct, margin
 from hardball.threats import Generator, ThreatModel, per_example, uniform
 from hardball.validation import validate_logits

@@ -13,12 +13,13 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD, Attack, BehindFront, Targeted
 from hardball.attacks.box import NORMS
+from hardball.attacks.reach import InBox, Reach
 from hardball.errors import CannotRun
 from hardball.evaluation.behind import PREFIX
 from hardball.evaluation.checks import detectors, planted, whitebox
 from hardball.evaluation.checks.context import Context, Tried
 from hardball.evaluation.protocols import CLAIM
-from hardball.fronts import Front, InBox, Reach, bent_front_of
+from hardball.fronts import Front, bent_front_of
 from hardball.threats import ThreatModel
 
 BEHIND: tuple[Callable[[Context], Any], ...] = (
