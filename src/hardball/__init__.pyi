@@ -1,5 +1,6 @@
 # The public names and where they come from: the one list, which type checkers read and which
 # __init__.py follows.
+from . import interpretation as interpretation
 from . import landscape as landscape
 from ._version import __version__ as __version__
 from .attacks import PGD as PGD
@@ -41,12 +42,15 @@ from .threats import LInf as LInf
 from .threats import ThreatModel as ThreatModel
 from .threats import Unbounded as Unbounded
 from .training import MART as MART
+from .training import MTLIBP as MTLIBP
+from .training import SABR as SABR
 from .training import TRADES as TRADES
 from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
 from .training import Course as Course
 from .training import Curriculum as Curriculum
+from .training import IBPLoss as IBPLoss
 from .training import Iterative as Iterative
 from .training import Machine as Machine
 from .training import Objective as Objective

@@ -13,6 +13,8 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.attacks.box import perturb_behind
+from hardball.certify.ibp import differences
+from hardball.certify.intervals import Box, Propagation, traced
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
 from hardball.fronts import Front, bent_front_of
@@ -95,14 +97,31 @@ class Sums:
 
 
 class Passes(nn.Module):
-    """Several passes of one model in one call: what DDP needs to see them as one."""
+    """Several passes of one model in one call: what DDP needs to see them as one.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: images → logits.
+        bounded: it is asked for interval bounds, too.
+
+    Raises:
+        CannotRun: an operation of the model without an interval form.
+    """
+
+    def __init__(self, model: nn.Module, *, bounded: bool = False) -> None:
         super().__init__()
         self.model = model
+        # in a list: the graph's layers are the model's, and no second ones
+        self._graphs = [traced(model)] if bounded else []
 
-    def forward(self, *batches: Tensor) -> list[Tensor]:
-        return [self.model(images) for images in batches]
+    def forward(
+        self, *batches: Tensor, box: Box | None = None, labels: Tensor | None = None
+    ) -> list[Tensor]:
+        """Logits of each batch; and last, for a box, upper bounds on z_j − z_y in it, y from `labels`."""
+        found: list[Tensor] = [self.model(images) for images in batches]
+        if box is not None and labels is not None:
+            (graph,) = self._graphs
+            found.append(-differences(graph, box, labels, Propagation(rounding=False)))
+        return found
 
 
 def check_classes(model: nn.Module, data: Dataset) -> None:
@@ -161,8 +180,9 @@ class Update:
         return images.contiguous(memory_format=self.layout)
 
     def attack_at(self, threat: ThreatModel, *, finishing: bool = False) -> PGD | None:
-        """The attack for this threat model; none at ε = 0 (standard training)."""
-        eps = float(threat.eps)
+        """The attack for this threat model; none at ε = 0 (standard training), or if the objective
+        needs none."""
+        eps = float(threat.eps) if self.settings.objective.needs_attack else 0.0
         return self.settings.attack.at(eps, finishing=finishing) if eps > 0 else None
 
     def attack_steps(self, threat: ThreatModel, *, finishing: bool = False) -> int:
@@ -196,19 +216,25 @@ class Update:
         images = AUGMENTATIONS[self.settings.augmentation](images, self.generator)
         batch = self._attacked(attack, images, labels, threat, rows, first)
         self.optimizer.zero_grad(set_to_none=True)
-        logits, clean = self._logits(batch)
-        losses = self.settings.objective.loss(logits, batch.labels, clean) * batch.weight
+        losses, logits = self._losses(batch, float(threat.eps))
+        losses = losses * batch.weight
         # DDP averages over processes, whose shares may differ by one: sum, then scale
         self.fabric.backward(losses.sum() * (self.fabric.world_size / total))
         return self._done(losses.detach(), logits.detach(), batch, _steps(attack))
 
-    def _logits(self, batch: "_Batch") -> tuple[Tensor, Tensor | None]:
-        """Logits of the adversarial examples, and of the clean images if the objective needs them."""
-        if not self.settings.objective.needs_clean:
+    def _losses(self, batch: "_Batch", eps: float) -> tuple[Tensor, Tensor]:
+        """The objective's losses, and the logits by which training is watched: those of the adversarial
+        examples, or the worst that bounds allow."""
+        objective, labels = self.settings.objective, batch.labels
+        if objective.needs_bounds:
+            low, high = objective.box(batch.clean, batch.adversarial, eps)
+            logits, worst = self.wrapped(batch.adversarial, box=Box(low, high), labels=labels)
+            return objective.bounded(logits, labels, worst), worst
+        if not objective.needs_clean:
             (logits,) = self.wrapped(batch.adversarial)
-            return logits, None
+            return objective.loss(logits, labels, None), logits
         clean, logits = self.wrapped(batch.clean, batch.adversarial)
-        return logits, clean
+        return objective.loss(logits, labels, clean), logits
 
     def apply(self) -> None:
         """Take the optimiser's step, and process 0's buffers (batch-norm statistics), so that all
