@@ -11,13 +11,13 @@ from torch import Tensor, nn
 from hardball.attacks.adapters import Guarded
 from hardball.attacks.base import Attack
 from hardball.attacks.pgd import PGD
-from hardball.attacks.reach import HALF, InBox, Reach
+from hardball.attacks.reach import HALF, Behind, InBox, Reach
 from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.attacks.targeted import Targeted
 from hardball.errors import CannotRun, Unsupported
 from hardball.fronts import Front, front_of
-from hardball.losses import Loss
-from hardball.threats import Generator, ThreatModel
+from hardball.losses import Loss, correct, margin
+from hardball.threats import Generator, ThreatModel, per_example, uniform
 
 NORMS = ("linf", "unbounded")
 """Whose ball is a box for every pixel by itself."""
@@ -56,8 +56,9 @@ class BehindFront(Attack):
     lost: behind a continuous front every point of the box is the image of an image in the ball. Every
     find is pulled back to an image in ball and box, and the whole model judges it. A front with jumps
     reaches only some points of the box, and only these count: the first search asks the network at the
-    reachable point next to its iterate and takes the gradient there; a second one, on what remains,
-    climbs through the whole box to its last step and is rounded then.
+    reachable point next to its iterate and takes the gradient there; others, one for each start,
+    climb through the whole box to their last step, and go on from the corner next to it along the
+    box's edges (`polished`).
 
     Step sizes in pixels are taken in parts of ε: a step is that part of half of each pixel's interval.
 
@@ -95,14 +96,20 @@ class BehindFront(Attack):
         proposed = reach.pull_back(found.examples)
         if front.continuous:
             return proposed
-        left = (~found.fooled).nonzero().squeeze(1)
-        if len(left):
-            relaxed = reach.network(body, relaxed=True)
-            own = take(generator, left)
-            last = _to_the_end(attack)
-            found = last.run(relaxed, reach.points[left], labels[left], InBox(), own)
+        fooled, last = found.fooled.clone(), _to_the_end(attack)
+        for _ in range(_starts(attack)):
+            left = (~fooled).nonzero().squeeze(1)
+            if not len(left):
+                break
+            here, own = labels[left], take(generator, left)
+            relaxed, exact = reach.network(body, relaxed=True), reach.network(body)
+            found = last.run(relaxed, reach.points[left], here, InBox(), own)
             _count(model, found)
-            proposed[left] = Reach(front, images[left], threat.rows(left)).pull_back(found.examples)
+            ended = polished(exact, found.examples, here, own)
+            fooled[left] = ~correct(exact(ended), here)
+            model.forwards += (POLISH + 1) * len(left)
+            model.backwards += POLISH * len(left)
+            proposed[left] = Reach(front, images[left], threat.rows(left)).pull_back(ended)
         return proposed
 
     def perturb(
@@ -162,6 +169,10 @@ def _in_units_of_the_box(attack: PGD | Targeted, threat: ThreatModel) -> PGD | T
     return scaled(attack, threat)
 
 
+def _starts(attack: PGD | Targeted) -> int:
+    return attack.attack.restarts if isinstance(attack, Targeted) else attack.restarts
+
+
 def _to_the_end(attack: PGD | Targeted) -> PGD | Targeted:
     """One start, and no stop at points that are not reachable."""
     if isinstance(attack, Targeted):
@@ -183,3 +194,40 @@ def require_box(threat: ThreatModel) -> None:
             f"norm {threat.norm} for an attack behind a front, where only a box stays a box; allowed "
             f"are {' and '.join(NORMS)}: use attacks in image space"
         )
+
+
+FLIPS = 8
+"""Most pixels that a polishing step takes to their other end."""
+
+POLISH = 40
+"""Polishing steps."""
+
+
+def polished(network: Behind, points: Tensor, labels: Tensor, generator: Generator) -> Tensor:
+    """Corners of the box of higher margin, from the corners next to `points`.
+
+    Each step flips those of a random half of the pixels that the gradient at the corner says gain most,
+    and keeps it if the margin rises; if not, fewer are flipped next time. A gradient at a corner looks
+    along the edges of the box, which is where reachable points lie behind a front with jumps.
+    """
+    place, *ends = points.detach().chunk(3, dim=1)
+    corner, movable = (place > 0.5).to(place), ends[1] > ends[0]
+    count = torch.full((len(points), 1), FLIPS, device=points.device)
+    best = points.new_full((len(points),), -torch.inf)
+    trial, slope = corner, torch.zeros_like(corner)
+    for _ in range(POLISH):
+        with torch.enable_grad():
+            point = torch.cat([trial, *ends], dim=1).requires_grad_(True)
+            height = margin(network(point), labels)
+            (gradient,) = torch.autograd.grad(height.sum(), point)
+        height = height.detach()
+        better = per_example(height > best, corner)
+        count = torch.where(height[:, None] > best[:, None], count * 2, count // 2).clamp(1, FLIPS)
+        corner, best = torch.where(better, trial, corner), torch.maximum(best, height)
+        slope = torch.where(better, gradient.chunk(3, dim=1)[0], slope)
+        gain = (slope * (1 - 2 * corner)).masked_fill(~movable, -torch.inf)
+        gain = gain.masked_fill(uniform(gain, generator) < 0.5, -torch.inf).flatten(1)
+        rank = gain.argsort(dim=1, descending=True).argsort(dim=1)
+        chosen = ((rank < count) & gain.isfinite()).view_as(corner)
+        trial = torch.where(chosen & ~per_example(best > 0, corner), 1 - corner, corner)
+    return torch.cat([corner, *ends], dim=1)
