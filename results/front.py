@@ -52,9 +52,13 @@ class Cell:
         return f"{self.data}, ε={self.eps:g}, {self.front or 'no front'}, seed {self.seed}"
 
 
+Kind = tuple[str, tuple[tuple[str, Any], ...], int | None, int, float]
+"""Model, its arguments, images, epochs and learning rate of a cell."""
+
+
 def cells() -> Iterator[Cell]:
-    digits = ("digits_cnn", (("width", 16),), None, 6, 2e-3)
-    small = ("mnist_cnn", (), 6000, 1, 1e-3)
+    digits: Kind = ("digits_cnn", (("width", 16),), None, 6, 2e-3)
+    small: Kind = ("mnist_cnn", (), 6000, 1, 1e-3)
     for data, kind, seeds in (("digits-bw", digits, 3), ("digits", digits, 3), ("mnist", small, 2)):
         for eps in RADII:
             for seed in range(seeds):
@@ -79,6 +83,7 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
             seed=cell.seed, batch_size=32, optimizer=hb.Optimizer(name="adam", lr=cell.lr)
         ),
     )
+    assert run.outcome is not None
     return {
         "data": cell.data,
         "eps": cell.eps,
@@ -131,7 +136,9 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         ["front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20"]
     )
     exact = dict(exact) | {"front-square": hb.SquareBehindFront(queries=1000)}
-    square = replace(hb.protocols.ATTACKS["square"], queries=10_000)
+    square = hb.protocols.ATTACKS["square"]
+    assert isinstance(square, hb.AutoAttackPart)
+    square = replace(square, queries=10_000)
     known = hb.protocols.named(["apgd-ce", "apgd-t", "fab-t"])
     sets = {
         "exact": (exact, arguments.n),
