@@ -12,6 +12,7 @@ from typing import Any, Literal, Never, Union, get_args, get_origin, get_type_hi
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+from hardball import settings_file
 from hardball.errors import UserError
 from hardball.names import is_own, refuse_code
 from hardball.presets import JOINED
@@ -309,10 +310,11 @@ def yaml_file(path: Path) -> dict[str, Any]:
         UserError: unreadable, or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if path.exists() and not path.is_file():  # reading a pipe might never end
+            raise UserError(f"--config {path} is no regular file; name a YAML file")
+        return settings_file.parse(path.read_bytes())
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot read --config {path}: {reason}; name a YAML file") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--config {path} is no YAML mapping; write lines like eps: 0.3")
-    return content

@@ -42,12 +42,18 @@ class Pool:
             Each gets the model once, and its share of the processor's cores.
 
     Raises:
-        UserError: less than one process, or several with data that is not on the CPU.
+        UserError: less than one process, more than cores, or several with data that is not on the CPU.
     """
 
     def __init__(self, model: Classifier, data: Dataset, batch_size: int, processes: int) -> None:
         if processes < 1:
             raise UserError(f"`processes={processes}`; allowed is 1 or more")
+        most = max(2, os.cpu_count() or 1)
+        if processes > most:
+            raise UserError(
+                f"`processes={processes}` on {os.cpu_count()} cores; allowed is one process per core: "
+                f"up to {most}"
+            )
         if processes > 1 and data.images.device.type != "cpu":
             raise UserError(
                 f"`processes={processes}` on {data.images.device}; one process drives a GPU: use "
