@@ -71,7 +71,8 @@ def test_no_module_imports_through_its_own_package() -> None:
 @pytest.mark.parametrize("package", [name for name in PACKAGES if name.count(".") > 1])
 def test_a_package_inside_another_is_below_or_above_its_modules(package: str) -> None:
     importers, imported = both_ways(MODULES, package)
-    assert not (importers and imported)
+    beside = {name.rpartition(".")[2] for name in PACKAGES}  # they may be above what it is above
+    assert not ({*importers} - beside and imported)
 
 
 def test_the_checks_are_above_the_evaluation() -> None:

@@ -538,11 +538,15 @@ def test_a_later_find_lowers_the_accuracy_and_is_verified(digits_net, tmp_path, 
     assert after.worst[0.1].right == before.worst[0.1].right - len(new)
     kept = before.broken_at.isfinite()
     assert torch.equal(after.witnesses[kept], before.witnesses[kept])
-    dataclasses.replace(found, evaluation=after).write(verdict={"word": "weaker than claimed"})
+    lower = dataclasses.replace(found, evaluation=after)
+    lower.write()
     told = made.verify()
     assert told.holds, told
     assert f"{after.worst[0.1].value:.1%} at ε=0.1" in told.sentence
+    # a word without the checks that it follows from
+    lower.write(verdict={"word": "weaker than claimed"})
     assert json.loads(made.record.read_text())["verdict"] == {"word": "weaker than claimed"}
+    assert made.refuted() == ["checks", "verdict"]
 
 
 def test_finds_beyond_the_measured_radius_count_for_nothing(honest, digits_net, digits):

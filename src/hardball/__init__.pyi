@@ -7,12 +7,15 @@ from .attacks import ARTAttack as ARTAttack
 from .attacks import Attack as Attack
 from .attacks import AttackResult as AttackResult
 from .attacks import AutoAttackPart as AutoAttackPart
+from .attacks import BehindFront as BehindFront
 from .attacks import BruteForce as BruteForce
 from .attacks import Distortion as Distortion
+from .attacks import SquareBehindFront as SquareBehindFront
 from .attacks import Targeted as Targeted
 from .attacks import Transfer as Transfer
 from .attacks import fgsm as fgsm
 from .attacks import minimum_distortion as minimum_distortion
+from .certify import IBP as IBP
 from .certify import Certificate as Certificate
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
@@ -25,7 +28,10 @@ from .evaluation import evaluate as evaluate
 from .evaluation import load_evaluation as load_evaluation
 from .evaluation import protocols as protocols
 from .evaluation import save_evaluation as save_evaluation
+from .fronts import Front as Front
+from .fronts import front_of as front_of
 from .models import Normalize as Normalize
+from .models import Rounding as Rounding
 from .models import build as build
 from .runs import Run as Run
 from .runs import load_run as load_run
@@ -39,6 +45,7 @@ from .training import TRADES as TRADES
 from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
+from .training import Course as Course
 from .training import Curriculum as Curriculum
 from .training import Iterative as Iterative
 from .training import Machine as Machine

@@ -112,7 +112,7 @@ def short_flags(values: Mapping[str, Any], group: str = "") -> str:
     """Nested values as the flags of a command, in their short forms."""
     words = []
     for key, value in values.items():
-        if isinstance(value, Mapping) and key != "args":
+        if isinstance(value, Mapping) and key not in ("args", "front_args"):
             words.append(short_flags(value, key))
             continue
         if key == "name":

@@ -61,7 +61,13 @@ class Outcome:
 
 SECTIONS: dict[str, dict[str, Any]] = {
     "data": {"name": str, "root": str},
-    "model": {"args": dict | None, "shape": list[int], "classes": int},
+    "model": {
+        "args": dict | None,
+        "front": str | None,
+        "front_args": dict | None,
+        "shape": list[int],
+        "classes": int,
+    },
     "origin": {"path": str, "sha256": str},
     "curriculum": {"name": str, "target": float, "eps": float},
     "objective": {"name": str},
@@ -279,7 +285,14 @@ def model_from(config: Config, *, trust: bool = False) -> nn.Module:
         )
     if not trust:
         names.refuse_code("model", spec["name"])
-    return models.build(spec["name"], spec["shape"], spec["classes"], spec.get("args"))
+    return models.build(
+        spec["name"],
+        spec["shape"],
+        spec["classes"],
+        spec.get("args"),
+        front=spec.get("front"),
+        front_args=spec.get("front_args"),
+    )
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, float]]:

@@ -6,6 +6,8 @@ They take any callable that returns logits and own nothing of it.
 from hardball.attacks.art import ARTAttack
 from hardball.attacks.autoattack import AUTOATTACK, AutoAttackPart, autoattack_flags
 from hardball.attacks.base import Attack
+from hardball.attacks.box import BehindFront
+from hardball.attacks.box_square import SquareBehindFront
 from hardball.attacks.brute_force import BruteForce
 from hardball.attacks.minimum_norm import Distortion, minimum_distortion
 from hardball.attacks.pgd import PGD, fgsm
@@ -20,9 +22,11 @@ __all__ = [
     "Attack",
     "AttackResult",
     "AutoAttackPart",
+    "BehindFront",
     "BruteForce",
     "Classifier",
     "Distortion",
+    "SquareBehindFront",
     "Targeted",
     "Transfer",
     "autoattack_flags",

@@ -1,6 +1,7 @@
 """Certificates: proofs that no image of ball and box is misclassified, lower bounds on accuracy."""
 
 from hardball.certify.base import Certificate
+from hardball.certify.ibp import IBP
 from hardball.certify.named import CERTIFICATES, named
 
-__all__ = ["CERTIFICATES", "Certificate", "named"]
+__all__ = ["CERTIFICATES", "IBP", "Certificate", "named"]

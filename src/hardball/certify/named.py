@@ -4,8 +4,9 @@ from collections.abc import Mapping, Sequence
 
 from hardball import names
 from hardball.certify.base import Certificate
+from hardball.certify.ibp import IBP
 
-CERTIFICATES: dict[str, Certificate] = {}
+CERTIFICATES: dict[str, Certificate] = {"ibp": IBP()}
 """name → certificate."""
 
 

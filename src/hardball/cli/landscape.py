@@ -1,16 +1,11 @@
 """`hardball landscape weights | inputs | convergence`: the loss as pictures and numbers."""
 
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
-
-from rich.console import Console
-from rich.progress import Progress
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import terminal
-from hardball.commands.landscape.common import Show
+from hardball.cli.terminal import progress, terminal
 from hardball.commands.landscape.convergence import ConvergenceConfig
 from hardball.commands.landscape.convergence import convergence as draw_convergence
 from hardball.commands.landscape.inputs import InputsConfig
@@ -27,7 +22,7 @@ def weights(config: WeightsConfig) -> int:
     convex and the barrier between the ends; writes landscape-weights.json and .png.
     """
     console = terminal()
-    with _progress(console) as show:
+    with progress(console) as show:
         found = draw_weights(config, show)
     console.print(landscape_tables.weights_table(found))
     return 0
@@ -40,7 +35,7 @@ def inputs(config: InputsConfig) -> int:
     writes landscape-inputs.json and .png.
     """
     console = terminal()
-    with _progress(console) as show:
+    with progress(console) as show:
         found = draw_inputs(config, show)
     console.print(landscape_tables.inputs_table(found))
     return 0
@@ -58,15 +53,3 @@ def convergence(words: Sequence[str]) -> int:
     found = draw_convergence(ConvergenceConfig(values.runs, out=values.out))
     terminal().print(landscape_tables.convergence_table(found))
     return 0
-
-
-@contextmanager
-def _progress(console: Console) -> Iterator[Show]:
-    """A bar for each part, on a terminal."""
-    with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
-
-        def show(what: str, steps: int) -> Callable[[], object]:
-            task = progress.add_task(what, total=steps)
-            return lambda: progress.advance(task)
-
-        yield show

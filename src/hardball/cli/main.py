@@ -8,6 +8,7 @@ import importlib
 import os
 import signal
 import sys
+import traceback
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -137,6 +138,17 @@ COMMANDS: dict[str, Command | Group] = {
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),
+    "reproduce": Command(
+        place="hardball.cli.reproduce:reproduce",
+        about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
+        "shows.",
+        parses=True,
+    ),
+    "explain": Command(
+        place="hardball.cli.explain:explain",
+        about="Saliency and perturbations of runs side by side, and how interpretable they are.",
+        parses=True,
+    ),
     "limit": Command(
         place="hardball.cli.limit:limit",
         about="The largest ε a data set allows, and the robust error it forces on any classifier "
@@ -146,6 +158,9 @@ COMMANDS: dict[str, Command | Group] = {
         what="The theory's closed forms and constructions, as tables and plots", parts=THEORY
     ),
 }
+
+FAULT = 70
+"""Exit code of an error that nobody has foreseen."""
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -174,6 +189,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         where = f"{error.filename}: " if error.filename is not None else ""
         reason = error.strerror or " ".join(str(error).split())
         print(f"hardball: error: {printable(where)}{printable(reason)}", file=sys.stderr)
+    except Exception:  # a fault of hardball's, or of code of the user's own: 1 has another meaning
+        traceback.print_exc()
+        code = FAULT
     # not inside a handler: the error's frames hold the training, whose process group ends with it
     sys.exit(code)
 
@@ -227,6 +245,7 @@ def usage(table: Mapping[str, Command | Group], program: str) -> str:
         "dashes and underscores in them are the same.",
         "",
         "exit codes: 0 fine; 1 a requirement is missed, the verdict is masked, or what",
-        "was to be verified does not hold; 2 a mistake in the command; 130 interrupted.",
+        "was to be verified does not hold; 2 a mistake in the command; 130 interrupted;",
+        "70 a fault in hardball or in code of your own, with its traceback.",
     ]
     return "\n".join(lines)

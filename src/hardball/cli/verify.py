@@ -3,6 +3,7 @@
 from pathlib import Path
 
 from hardball.cli.terminal import printable, terminal
+from hardball.errors import as_flags
 from hardball.report.tables import findings_table
 from hardball.verification import verify as recheck
 
@@ -15,6 +16,9 @@ def verify(
     model: str | None = None,
     trust_model_code: bool = False,
     batch_size: int = 256,
+    bare: bool = False,
+    challenge: int = 0,
+    seed: int | None = None,
 ) -> int:
     """Re-check every witness of an evaluation against weights and data, trusting nothing else.
 
@@ -28,6 +32,9 @@ def verify(
         trust_model_code: let the evaluation name code outside hardball, which is then imported and
             called.
         batch_size: images at a time.
+        bare: ask the network again in a fresh process that imports nothing of the evaluation.
+        challenge: attack so many images that are said to be robust, drawn by chance, anew.
+        seed: of that chance; by default one that nobody can know before.
     """
     found = recheck(
         run,
@@ -36,9 +43,14 @@ def verify(
         model=model,
         trust=trust_model_code,
         batch_size=batch_size,
+        bare=bare,
+        challenge=challenge,
+        seed=seed,
     )
     console = terminal()
     rows = [(finding.what, finding.found, finding.holds) for finding in found.findings]
     console.print(findings_table(rows, title=printable(run.name)))
     console.print(printable(found.sentence), highlight=False)
+    for remark in found.remarks:
+        console.print(printable(as_flags(remark)), highlight=False)
     return 0 if found.holds else 1

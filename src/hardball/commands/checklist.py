@@ -7,6 +7,7 @@ from typing import Any, Literal
 from rich.progress import Progress
 
 from hardball import names, storage
+from hardball.commands.fresh import rebuilding
 from hardball.commands.measure import MeasureConfig, Measured, Say
 from hardball.commands.subject import SubjectConfig, complete_config
 from hardball.commands.train import weights_of
@@ -77,24 +78,28 @@ def run_checklist(
 
     say("\n".join(heading(budget, eps)))
     required = [one.accuracy for one in measured.require if one.eps == eps]
-    found = checklist(
-        measured.subject.network,
-        measured.subject.data,
-        ThreatModel(measured.evaluation.norm, eps),
-        measured.evaluation,
-        budget=budget,
-        source=None if asked.source is None else _other(asked.source, measured),
-        base=origin if asked.base is None else _other(asked.base, measured),
-        origin=origin,
-        required=max(required, default=None),
-        failures=measured.failures,
-        seed=how.seed,
-        batch_size=how.batch_size,
-        processes=how.processes,
-        journal=measured.journal,
-        progress=progress,
-        done=done,
-    )
+    subject = measured.subject
+    device = subject.data.images.device
+    with rebuilding(subject.config, weights_of(measured.path), device) as fresh:
+        found = checklist(
+            subject.network,
+            subject.data,
+            ThreatModel(measured.evaluation.norm, eps),
+            measured.evaluation,
+            budget=budget,
+            source=None if asked.source is None else _other(asked.source, measured),
+            base=origin if asked.base is None else _other(asked.base, measured),
+            origin=origin,
+            fresh=fresh,
+            required=max(required, default=None),
+            failures=measured.failures,
+            seed=how.seed,
+            batch_size=how.batch_size,
+            processes=how.processes,
+            journal=measured.journal,
+            progress=progress,
+            done=done,
+        )
     lowered = replace(measured, evaluation=found.evaluation)
     lowered.write(checklist=found.as_json(), verdict=found.verdict.as_json())
     return found, lowered

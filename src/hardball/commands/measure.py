@@ -35,8 +35,8 @@ class MeasureConfig:
     """A named set of attacks: quick, paper, paper-cifar10, strong, autoattack; checklist is autoattack,
     the checks of docs/checklist.md and a verdict."""
     attacks: str | list[str] | None = None
-    """Attacks by name instead, e.g. pgd-100, '[pgd-100, targeted-pgd-20]' or your own
-    package.module:Class."""
+    """Attacks by name instead, e.g. '[pgd-100, targeted-pgd-20-x5]', pgd-1000@0.01 (with a step size) or
+    your own package.module:Class."""
     certify: str | list[str] | None = None
     """Certificates by name, lower bounds beside the attacks' upper bounds; or your own
     package.module:Class."""
@@ -188,6 +188,7 @@ def measure(
         "model": found.config["model"],
     }
     journal = _journal(asked.run, found, threat.norm, how.seed, say)
+    stopped = dict(failures)
     evaluation = evaluate(
         found.network,
         found.data,
@@ -201,6 +202,7 @@ def measure(
         journal=journal,
         progress=progress,
         say=say,
+        unable=stopped.setdefault if how.with_checklist else None,
     )
     measured = Measured(
         evaluation=evaluation,
@@ -209,7 +211,7 @@ def measure(
         path=asked.run,
         about=about,
         require=how.requirements,
-        failures=failures,
+        failures=list(stopped.items()),
     )
     measured.write()
     return measured

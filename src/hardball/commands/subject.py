@@ -88,9 +88,11 @@ def subject(asked: SubjectConfig) -> Subject:
     whole = load_dataset(name, config["data"]["root"], asked.split)
     # what the config leaves open of the network is the data's
     spec = config["model"]
+    front = {key: spec[key] for key in ("front", "front_args") if spec.get("front")}
     config["model"] = {
         "name": spec["name"],
         "args": spec.get("args") or {},
+        **front,
         "shape": spec.get("shape") or list(whole.shape),
         "classes": spec.get("classes") or whole.classes,
     }

@@ -1,6 +1,6 @@
 """A training asked for by names: what `hardball train` and `hardball extend` do."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Self
@@ -44,10 +44,28 @@ class ModelConfig:
     """The network."""
 
     name: str | None = None
-    """mnist_cnn, digits_cnn, resnet18, resnet50 or your own package.module:Class; by default the usual
-    one for the data."""
+    """mnist_cnn, digits_cnn, strided_cnn, cnn7, resnet18, resnet50 or your own package.module:Class; by
+    default the usual one for the data."""
     args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the model, as YAML: '{padding: true}'."""
+    front: str | None = None
+    """What images pass before the network: rounding (1 above ½, else 0). A front of your own goes into
+    your own model."""
+    front_args: dict[str, Any] = field(default_factory=dict)
+    """Arguments of the front, as YAML: '{threshold: 0.4}', '{steepness: 40}'."""
+
+    def __post_init__(self) -> None:
+        if self.front_args and self.front is None:
+            raise UserError(
+                f"`front_args={self.front_args}` without `front`, whose they are; name one: "
+                f"{', '.join(models.FRONTS)}"
+            )
+
+    def spec(self, data: str, shape: Sequence[int], classes: int) -> Config:
+        """What config.yaml says of the network, enough to build it again."""
+        front = {"front": self.front, "front_args": self.front_args} if self.front else {}
+        made = {"name": self.named(data), "args": self.args}
+        return made | front | {"shape": list(shape), "classes": classes}
 
     def named(self, data: str) -> str:
         """The model asked for, or the usual one for the data.
@@ -142,15 +160,9 @@ def train(
     if not resume:
         RunFolder(out).refuse_if_taken()
     data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
-    spec = {
-        "name": config.model.named(config.data.name),
-        "args": config.model.args,
-        "shape": list(data.shape),
-        "classes": data.classes,
-    }
     about: Config = {
         "data": {"name": config.data.name, "root": str(config.data.root)},
-        "model": spec,
+        "model": config.model.spec(config.data.name, data.shape, data.classes),
         "origin": None,
     }
     model = fresh(about, settings.seed, trust=config.trust)
@@ -263,6 +275,8 @@ def inherited(origin: Path) -> dict[str, Any]:
     if config.get("model"):
         known = config["model"]
         found["model"] = {"name": known.get("name"), "args": known.get("args") or {}}
+        if known.get("front"):
+            found["model"] |= {"front": known["front"], "front_args": known.get("front_args") or {}}
     return found
 
 

@@ -1,7 +1,20 @@
 """Random changes of training images that keep their class."""
 
+import math
+from collections.abc import Callable
+
 import torch
+import torch.nn.functional as F
 from torch import Tensor
+
+SHIFT = 2.0
+"""Pixels, at most, in each direction; of small images a fourteenth of the side."""
+
+TURN = math.radians(12)
+"""Angle at most, to either side."""
+
+STRETCH = 0.12
+"""Factor 1 ± so much at most."""
 
 
 def augment(images: Tensor, generator: torch.Generator, *, padding: int = 4) -> Tensor:
@@ -20,3 +33,38 @@ def augment(images: Tensor, generator: torch.Generator, *, padding: int = 4) -> 
     example = torch.arange(batch, device=images.device)[:, None, None]
     # advanced indices first, the channel axis last: put it back in its place
     return padded.movedim(1, -1)[example, rows[:, :, None], columns[:, None, :]].movedim(-1, 1)
+
+
+def distort(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random shift, rotation and scaling per image, all uniform, with linear interpolation and zeros
+    around the image: for grey images of characters on black."""
+    batch, _, height, width = images.shape
+    device = generator.device
+    numbers = torch.rand((4, batch), generator=generator, device=device)
+    down, right, turn, stretch = 2 * numbers.to(images.device, non_blocking=True) - 1
+    angle, factor = TURN * turn, 1 / (1 + STRETCH * stretch)
+    cos, sin = factor * angle.cos(), factor * angle.sin()
+    # grid_sample counts in halves of the image, whose sides may differ
+    reach = [min(SHIFT, side / 14) * 2 / side for side in (height, width)]
+    matrix = torch.stack(
+        [
+            torch.stack([cos, -sin * height / width, reach[1] * right], dim=1),
+            torch.stack([sin * width / height, cos, reach[0] * down], dim=1),
+        ],
+        dim=1,
+    )
+    grid = F.affine_grid(matrix, list(images.shape), align_corners=False)
+    return F.grid_sample(images, grid.to(images), align_corners=False).clamp(0, 1)
+
+
+def unchanged(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The images as they are."""
+    return images
+
+
+AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
+    "none": unchanged,
+    "crops": augment,
+    "affine": distort,
+}
+"""name → function of (images, generator)."""

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 
 from hardball.attacks import Classifier
 from hardball.data import Dataset
-from hardball.errors import UserError
+from hardball.errors import CannotRun, UserError
+from hardball.fronts import Front, front_of
 from hardball.validation import logits_of_copy
 
 
@@ -22,6 +23,28 @@ class InItsType(nn.Module):
     def forward(self, images: Tensor) -> Tensor:
         logits: Tensor = self.model(images.to(self.dtype))
         return logits.to(torch.promote_types(logits.dtype, torch.float32))
+
+    def front_and_body(self) -> tuple[Front, nn.Module] | None:
+        """Those of the model (see `front_of`): a cast is elementwise and monotone too."""
+        found = front_of(self.model)
+        if found is None:
+            return None
+        front, body = found
+        return Cast(front, self.dtype), InItsType(body, self.dtype)
+
+
+class Cast(Front):
+    """Images in another floating type, then a front."""
+
+    def __init__(self, front: Front, dtype: torch.dtype) -> None:
+        super().__init__()
+        self.front, self.dtype = front, dtype
+        self.increasing, self.continuous = front.increasing, front.continuous
+        self.affine = front.affine
+
+    def forward(self, images: Tensor) -> Tensor:
+        values: Tensor = self.front(images.to(self.dtype))
+        return values.to(images.dtype)
 
 
 def accepting(model: Classifier, dtype: torch.dtype) -> Classifier:
@@ -44,13 +67,20 @@ def logits_of(model: Classifier, data: Dataset, images: Tensor, batch_size: int)
 
     Raises:
         UserError: the model has not as many outputs as the data has classes, or changes its images.
+        CannotRun: it ends in an error.
     """
     found = [torch.zeros(0, data.classes)]
     for batch in torch.split(images, batch_size):
         if not len(batch):
             continue
-        with torch.no_grad():
-            logits = logits_of_copy(model, batch)
+        try:
+            with torch.no_grad():
+                logits = logits_of_copy(model, batch)
+        except RuntimeError as error:
+            reason = next(iter(str(error).splitlines()), type(error).__name__)
+            raise CannotRun(
+                f"the model ends in an error on {len(batch)} images: {reason}"
+            ) from error
         if logits.shape[1] != data.classes:
             raise UserError(
                 f"the model has {logits.shape[1]} outputs for {data.classes} classes of "

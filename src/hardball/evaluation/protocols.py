@@ -1,10 +1,11 @@
 """Named attacks and named sets of them."""
 
+import re
 from collections.abc import Mapping, Sequence
 
 from hardball import names
-from hardball.attacks import AUTOATTACK, PGD, Attack, Targeted, fgsm
-from hardball.errors import unknown
+from hardball.attacks import AUTOATTACK, PGD, Attack, BehindFront, SquareBehindFront, Targeted, fgsm
+from hardball.errors import UserError, unknown
 
 ATTACKS: dict[str, Attack] = {
     "fgsm": fgsm(),
@@ -21,8 +22,52 @@ ATTACKS: dict[str, Attack] = {
     "paper-cifar10": PGD(steps=200, step_size=2 / 255),
     # apgd-ce, apgd-t, fab-t and square, as in its standard version
     **AUTOATTACK,
+    # on the network behind a front, in the box that is reachable there
+    "front-pgd-200": BehindFront(attack=PGD(steps=200)),
+    "front-pgd-margin-100-x5": BehindFront(attack=PGD(steps=100, loss="margin", restarts=5)),
+    "front-targeted-pgd-20": BehindFront(attack=Targeted(attack=PGD(steps=20))),
+    "front-square": SquareBehindFront(),
 }
-"""name → attack. Without a step size, each step is 2.5·ε/steps."""
+"""name → attack. Without a step size, each step is 2.5·ε/steps. Any other PGD has a name, too: `pgd`."""
+
+_PGD = re.compile(
+    r"(?P<front>front-)?(?P<targeted>targeted-)?pgd(?P<loss>-margin|-dlr)?(?P<direction>-signed|-raw|-l2)?"
+    r"-(?P<steps>[1-9][0-9]{0,6})(-x(?P<restarts>[1-9][0-9]{0,3}))?(@(?P<size>[0-9.e+-]+))?"
+)
+
+
+def pgd(name: str) -> Attack | None:
+    """PGD by its name: [front-][targeted-]pgd[-LOSS][-DIRECTION]-STEPS[-xRESTARTS][@STEP_SIZE].
+
+    front- is the attack on the network behind a front (`BehindFront`), LOSS margin or dlr, DIRECTION
+    signed, raw or l2 (see `PGD`), STEP_SIZE in pixel units (a factor on the gradient for raw):
+    pgd-2000, pgd-1000@0.01, pgd-raw-2000@5e4, targeted-pgd-100-x5, front-pgd-1000.
+
+    Returns:
+        The attack; None if the name is not of this form.
+
+    Raises:
+        UserError: a step size that is no positive number.
+    """
+    found = _PGD.fullmatch(name)
+    if found is None:
+        return None
+    try:
+        size = None if found["size"] is None else float(found["size"])
+    except ValueError:
+        raise UserError(
+            f"attack {name!r}: step size {found['size']!r}; write a number, as in pgd-1000@0.01"
+        ) from None
+    plain = PGD(
+        steps=int(found["steps"]),
+        step_size=size,
+        restarts=int(found["restarts"] or 1),
+        loss=(found["loss"] or "-cross_entropy")[1:],
+        direction=(found["direction"] or "-steepest")[1:],
+    )
+    attack = Targeted(attack=plain) if found["targeted"] else plain
+    return BehindFront(attack=attack) if found["front"] else attack
+
 
 CLAIM = "pgd-200"
 """The paper's measure, one start, 200 signed steps (α = 0.005 at ε = 0.4): what is claimed without a
@@ -45,12 +90,13 @@ followed by the checklist."""
 
 
 def named(wanted: Sequence[str]) -> Mapping[str, Attack]:
-    """The attacks of these names: keys of `ATTACKS`, or "package.module:Name" of your own.
+    """The attacks of these names: keys of `ATTACKS`, any PGD (see `pgd`), or "package.module:Name" of
+    your own.
 
     Raises:
         UserError: a name that does not exist, or that is no attack.
     """
-    return {name: names.instance("attack", name, ATTACKS, Attack) for name in wanted}
+    return {name: pgd(name) or names.instance("attack", name, ATTACKS, Attack) for name in wanted}
 
 
 def protocol(name: str) -> Mapping[str, Attack]:

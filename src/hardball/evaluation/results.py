@@ -14,6 +14,7 @@ from torch import Tensor
 from hardball import environment
 from hardball.attacks import Attack
 from hardball.errors import Contradiction
+from hardball.evaluation.first import FirstAnswers
 
 SCHEMA = 3
 """Of evaluation.json: docs/evaluation.md describes it field by field."""
@@ -122,6 +123,9 @@ class Evaluation:
     """What certificates proved, ε ascending."""
     machine: Mapping[str, Any] = field(default_factory=environment.facts)
     """What it ran on."""
+    first: FirstAnswers | str | None = field(default=None, repr=False)
+    """What a copy of the model answered before the model's first pass, or why it could not; not kept on
+    disk."""
 
     def __post_init__(self) -> None:
         for proof in self.proofs:

@@ -17,10 +17,13 @@ from hardball.attacks import Attack, AutoAttackPart, Classifier
 from hardball.certify import Certificate
 from hardball.data import Dataset
 from hardball.errors import UserError
+from hardball.evaluation.behind import about_front, with_front
 from hardball.evaluation.certification import proofs
 from hardball.evaluation.execution import Execution
+from hardball.evaluation.first import first_answers
 from hardball.evaluation.forward import logits_of
 from hardball.evaluation.journal import Journal
+from hardball.evaluation.preflight import FAILURES, reason_of
 from hardball.evaluation.results import CLEAN, Accuracy, Evaluation, Score
 from hardball.evaluation.sanity import Doubt, doubts, of_autoattack
 from hardball.evaluation.tasks import TaskResult
@@ -42,6 +45,7 @@ def evaluate(
     journal: Journal | None = None,
     progress: Progress | None = None,
     say: Callable[[str], object] = lambda line: None,
+    unable: Callable[[str, str], object] | None = None,
 ) -> Evaluation:
     """Clean and robust accuracy at each ε.
 
@@ -49,7 +53,9 @@ def evaluate(
     classified correctly, for what is broken at a smaller ε is broken at a larger one. The random start
     of an example depends on (seed, attack, ε, its index) alone, so neither batch size nor the other
     examples change it; an attack that draws for a whole batch at once gets fixed batches (see
-    `execution.split`). The model is evaluated in evaluation mode and left in the mode it was in.
+    `execution.split`). Behind a model's front (see `hb.front_of`) the attacks run in the box that is
+    reachable there too, with a search without gradients. The model is evaluated in evaluation mode and
+    left in the mode it was in.
 
     Args:
         model: images [B, C, H, W] in [0, 1] → logits [B, K].
@@ -66,6 +72,8 @@ def evaluate(
         journal: keeps what was found: what is in it already is not done again.
         progress: shows how far each attack has come.
         say: called with one line on how much of this evaluation was done before.
+        unable: called with (attack, reason) where an attack ends in an error, on which the evaluation
+            then goes on with the others; what it had found counts. By default the error is raised.
 
     Raises:
         UserError: nothing to measure, no attack, a model that returns no logits [B, classes], a
@@ -74,10 +82,12 @@ def evaluate(
         Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
     """
     started = time.monotonic()
+    attacks = with_front(attacks, model, norm)
     plan = _plan(data, norm, eps, attacks)
     certificates = _certificates(certify)
     journal = journal or Journal()
     journal.require(data, norm, seed)
+    first = first_answers(model, data, plan[-1].threat, seed, batch_size)
     with Execution(
         model,
         data,
@@ -92,6 +102,7 @@ def evaluate(
         found = doubts(execution.model, data, logits, batch_size)
         if any(isinstance(attack, AutoAttackPart) for attack in attacks.values()):
             found += of_autoattack(execution.model, data)
+        found = about_front(found, execution.model, norm)
         for line in found:
             warnings.warn(line, Doubt, stacklevel=2)
         # before the attacks, which take longest: a certificate that cannot run says so at once
@@ -100,7 +111,7 @@ def evaluate(
         line_on_progress = _already_done(plan, state, execution)
         if line_on_progress is not None:
             say(line_on_progress)
-        scores = [_score(stage, state, execution) for stage in plan]
+        scores = [_score(stage, state, execution, unable) for stage in plan]
     return Evaluation(
         data=data.name,
         norm=norm,
@@ -114,6 +125,7 @@ def evaluate(
         doubts=tuple(found),
         seconds=seconds + sum(score.seconds for score in scores),
         proofs=proved,
+        first=first,
         machine=environment.facts(data.images.device),
     )
 
@@ -193,11 +205,22 @@ class _State:
         return len(rows)
 
 
-def _score(stage: _Stage, state: _State, execution: Execution) -> Score:
+def _score(
+    stage: _Stage,
+    state: _State,
+    execution: Execution,
+    unable: Callable[[str, str], object] | None,
+) -> Score:
     """One attack at one ε on everything that remains."""
     remaining = state.remaining
     attacked = state.broken_at.isinf()
-    results = execution.run(stage.name, stage.attack, stage.threat, remaining)
+    try:
+        results = execution.run(stage.name, stage.attack, stage.threat, remaining)
+    except FAILURES as error:
+        if unable is None:
+            raise
+        unable(stage.name, reason_of(error))
+        results = execution.recorded(stage.name, stage.attack, stage.threat)
     broken = sum(state.take(result, stage) for result in results)
     return Score(
         eps=stage.eps,

@@ -48,8 +48,8 @@ def of_autoattack(model: Classifier, data: Dataset) -> list[str]:
     some = data.rows(slice(0, ENOUGH))
     try:
         flags = autoattack_flags(model, some.images, some.labels)
-    except CannotRun:
-        # no package or no gradient: the attack itself says so, or does not need it
+    except (CannotRun, RuntimeError):
+        # no package, no gradient or an error of the model's: the attack itself says so, or needs it not
         return []
     return [f"AutoAttack flag: {name}: {meaning}" for name, meaning in flags.items()]
 

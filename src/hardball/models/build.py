@@ -9,6 +9,7 @@ from torch import nn
 from hardball import names
 from hardball.errors import UserError
 from hardball.isolation import evaluating
+from hardball.models.fronts import with_front
 from hardball.models.networks import MODELS
 from hardball.validation import logits_of_copy
 
@@ -19,6 +20,8 @@ def build(
     classes: int,
     args: dict[str, Any] | None = None,
     *,
+    front: str | None = None,
+    front_args: dict[str, Any] | None = None,
     trust: bool = True,
 ) -> nn.Module:
     """A freshly initialised model.
@@ -30,6 +33,8 @@ def build(
         shape: [C, H, W] of the images.
         classes: K.
         args: keyword arguments of the model.
+        front: a key of `FRONTS`: what its images pass first.
+        front_args: keyword arguments of the front.
         trust: False where a file names the model, and not the user: then code outside hardball is
             refused before it is imported.
 
@@ -47,6 +52,8 @@ def build(
         made = _call(name, found, args or {}, shape, classes)
     if not isinstance(made, nn.Module):
         raise UserError(f"{name} made a {type(made).__name__}; allowed is a torch.nn.Module")
+    if front is not None:
+        made = with_front(made, front, front_args)
     _try_out(name, made, shape, classes)
     return made
 

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from hardball.errors import UserError, unknown
+from hardball.fronts import Front
 
 
-class Normalize(nn.Module):
+class Normalize(Front):
     """(x − mean) / std per channel. The first layer of a model, so that every ε stays in pixels."""
 
+    affine = True
     mean: Tensor
     std: Tensor
 
@@ -94,6 +96,74 @@ def digits_cnn(shape: Sequence[int], classes: int, *, width: int = 32) -> nn.Mod
     )
 
 
+def _flat_size(convs: nn.Module, shape: Sequence[int]) -> int:
+    """Numbers per image after the convolutions.
+
+    Raises:
+        UserError: images too small for them.
+    """
+    try:
+        with torch.no_grad():
+            return int(convs(torch.zeros(1, *shape)).numel())
+    except RuntimeError as error:
+        raise UserError(
+            f"images of {list(shape)} are too small for this network ({str(error).splitlines()[0]})"
+        ) from error
+
+
+def strided_cnn(shape: Sequence[int], classes: int, *, width: float = 1.0) -> nn.Module:
+    """A network without pooling, as certified training has them (Gowal et al. 2018, "medium"): conv3(32),
+    conv4(32) by strides of 2, conv3(64), conv4(64) by 2, 512 hidden units.
+
+    Args:
+        width: factor on all channels and on the hidden units.
+    """
+    one, two, hidden = (round(width * count) for count in (32, 64, 512))
+    if one < 1:
+        raise UserError(f"`width={width:g}`; allowed is 1/32 or more")
+    convs = nn.Sequential(
+        nn.Conv2d(shape[0], one, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(one, one, 4, stride=2, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(one, two, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(two, two, 4, stride=2, padding=1),
+        nn.ReLU(),
+    )
+    return _with_hidden(convs, shape, hidden, classes)
+
+
+def cnn7(shape: Sequence[int], classes: int, *, batch_norm: bool = False) -> nn.Module:
+    """The 7-layer network of certified training (Shi et al. 2021): conv3 of 64, 64, 128 (by strides of 2),
+    128 and 128 channels, 512 hidden units.
+
+    Args:
+        batch_norm: after each convolution and the hidden layer, as there.
+    """
+    layers: list[nn.Module] = []
+    before = shape[0]
+    for after, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (128, 1)):
+        layers.append(nn.Conv2d(before, after, 3, stride=stride, padding=1))
+        layers += [nn.BatchNorm2d(after), nn.ReLU()] if batch_norm else [nn.ReLU()]
+        before = after
+    return _with_hidden(nn.Sequential(*layers), shape, 512, classes, batch_norm=batch_norm)
+
+
+def _with_hidden(
+    convs: nn.Sequential,
+    shape: Sequence[int],
+    hidden: int,
+    classes: int,
+    *,
+    batch_norm: bool = False,
+) -> nn.Module:
+    """Convolutions, one hidden layer and the logits, in one nn.Sequential."""
+    middle: list[nn.Module] = [nn.Linear(_flat_size(convs, shape), hidden)]
+    middle += [nn.BatchNorm1d(hidden), nn.ReLU()] if batch_norm else [nn.ReLU()]
+    return nn.Sequential(*convs, nn.Flatten(), *middle, nn.Linear(hidden, classes))
+
+
 def cifar_resnet(
     shape: Sequence[int],
     classes: int,
@@ -132,6 +202,8 @@ def resnet50_cifar(shape: Sequence[int], classes: int, **args: Any) -> nn.Module
 MODELS: dict[str, Callable[..., nn.Module]] = {
     "mnist_cnn": mnist_cnn,
     "digits_cnn": digits_cnn,
+    "strided_cnn": strided_cnn,
+    "cnn7": cnn7,
     "resnet18": resnet18_cifar,
     "resnet50": resnet50_cifar,
 }

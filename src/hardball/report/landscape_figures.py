@@ -1,6 +1,6 @@
 """Pictures of loss landscapes: the content of landscape-*.json in, matplotlib figures out."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -27,13 +27,14 @@ def weights(found: Found) -> "Figure":
     grid = found["plane"]
     figure = style.blank(5.4 if grid is None else 10.2, 4.3)
     panels = figure.subplots(1, 1 if grid is None else 2, squeeze=False)[0]
-    _segments(panels[0], found)
+    segments(panels[0], found)
     if grid is not None:
         _plane(panels[1], grid, found)
     return figure
 
 
-def _segments(axes: "Axes", found: Found) -> None:
+def segments(axes: "Axes", found: Found) -> None:
+    """ℓ(α) at each ε, on axes."""
     alpha = np.asarray(found["alpha"])
     for number, one in enumerate(found["segments"]):
         look = style.line(number)
@@ -100,24 +101,33 @@ def inputs(found: Found) -> "Figure":
     Args:
         found: content of landscape-inputs.json.
     """
-    planes = found["planes"]
-    columns = min(len(planes), IN_A_ROW)
-    rows = -(-len(planes) // columns)
-    figure = style.blank(3.6 * columns + 0.6, 6.4 * rows + 0.4)
-    steps = np.asarray(found["steps"])
-    for number, one in enumerate(planes):
-        row, column = divmod(number, columns)
-        top = 2 * row * columns + column + 1
-        surface = figure.add_subplot(2 * rows, columns, top, projection="3d")
-        above = figure.add_subplot(2 * rows, columns, top + columns)
-        _surface(surface, steps, one)
-        _from_above(above, steps, one)
-    figure.suptitle(
+    picture = planes([("", found["steps"], one) for one in found["planes"]])
+    picture.suptitle(
         f"{found['run']['name']}: loss around {found['split']} images of {found['data']}, direction of "
         f"{found['attack']['name']} at {found['norm']} ε = {found['eps']:.4g}",
         fontsize=10,
         wrap=True,
     )
+    return picture
+
+
+def planes(drawn: Sequence[tuple[str, Sequence[float], Found]]) -> "Figure":
+    """Planes side by side, each as a surface and from above.
+
+    Args:
+        drawn: title (may be empty), steps and plane of each.
+    """
+    columns = min(len(drawn), IN_A_ROW)
+    rows = -(-len(drawn) // columns)
+    figure = style.blank(3.6 * columns + 0.6, 6.4 * rows + 0.4)
+    for number, (title, along, one) in enumerate(drawn):
+        row, column = divmod(number, columns)
+        top = 2 * row * columns + column + 1
+        surface = figure.add_subplot(2 * rows, columns, top, projection="3d")
+        above = figure.add_subplot(2 * rows, columns, top + columns)
+        steps = np.asarray(along)
+        _surface(surface, steps, one, title)
+        _from_above(above, steps, one)
     return figure
 
 
@@ -125,7 +135,7 @@ IN_A_ROW = 3
 """Images side by side."""
 
 
-def _surface(axes: Any, steps: Any, one: Found) -> None:
+def _surface(axes: Any, steps: Any, one: Found, title: str) -> None:
     loss = np.asarray(one["loss"])
     a, b = np.meshgrid(steps, steps, indexing="ij")
     axes.plot_surface(a, b, loss, cmap=style.SURFACE, linewidth=0, rcount=100, ccount=100)
@@ -136,9 +146,10 @@ def _surface(axes: Any, steps: Any, one: Found) -> None:
     axes.set_yticks([steps[0], 0, steps[-1]])
     axes.tick_params(labelsize=style.SMALL - 1)
     axes.view_init(elev=28, azim=-125)
+    which = f"image {one['index']}, class {one['label']}"
     axes.set_title(
-        f"image {one['index']}, class {one['label']}\nlargest step {one['largest_step']:.1%} of the "
-        f"range,\nlargest Δ² {one['sudden_jump']:.3g} × median",
+        f"{title + ', ' if title else ''}{which}\nlargest step {one['largest_step']:.1%} of the range,"
+        f"\nlargest Δ² {one['sudden_jump']:.3g} × median",
         fontsize=9,
     )
 

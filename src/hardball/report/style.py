@@ -14,6 +14,12 @@ DASHES = ("-", "--", "-.", ":")
 SURFACE = "viridis"
 """Of values on a plane: even in lightness, also in grey."""
 
+SIGNED = "RdBu_r"
+"""Of values with a sign around 0: red above, blue below, distinct for colour-blind readers."""
+
+MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+"""Of points, so that colour is never the only difference."""
+
 SMALL = 8
 """Font size of legends and remarks, in points."""
 

@@ -1,6 +1,7 @@
 """Training along a curriculum."""
 
 from hardball.training.attack import TrainingAttack
+from hardball.training.course import Course
 from hardball.training.curricula import CURRICULA, Adaptive, Constant, Curriculum, Iterative
 from hardball.training.fit import fit
 from hardball.training.machine import Machine
@@ -17,6 +18,7 @@ __all__ = [
     "Adaptive",
     "Adversarial",
     "Constant",
+    "Course",
     "Curriculum",
     "Iterative",
     "Machine",

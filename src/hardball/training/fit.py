@@ -145,7 +145,9 @@ def describe(curriculum: Curriculum, settings: Settings, about: Mapping[str, Any
 def fingerprint(config: Config) -> str:
     """Two configs with the same fingerprint ask for the same weights."""
     asked = {name: value for name, value in config.items() if name not in ("hardball", "machine")}
-    return storage.digest(repr(sorted(_flat(asked))).encode())
+    # the weights that were extended are known by their digest, wherever they lie
+    flat = [pair for pair in _flat(asked) if pair[0] != ".origin.path"]
+    return storage.digest(repr(sorted(flat)).encode())
 
 
 def _flat(value: Any, prefix: str = "") -> list[tuple[str, str]]:
@@ -171,7 +173,8 @@ def _check_same(folder: RunFolder, config: Config) -> None:
     if fingerprint(config) != fingerprint(there):
         asked, found = dict(_flat(config)), dict(_flat(there))
         differing = sorted(k for k in asked.keys() | found.keys() if asked.get(k) != found.get(k))
-        name = next(k for k in differing if not k.startswith((".hardball", ".machine.")))
+        free = (".hardball", ".machine.", ".origin.path")
+        name = next(k for k in differing if not k.startswith(free))
         raise UserError(
             f"{folder.path} is another run: {name.lstrip('.')} is {found.get(name)} there and "
             f"{asked.get(name)} here; resume with the same settings or choose another `out`"

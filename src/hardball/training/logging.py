@@ -16,6 +16,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, Ti
 
 from hardball import storage
 from hardball.runs import RunFolder
+from hardball.training.live import Attacked
 
 if TYPE_CHECKING:
     from torch.utils.tensorboard import SummaryWriter
@@ -93,12 +94,12 @@ class Watcher:
             state=f"ε={eps:.4g} loss={loss:.3f} adv={accuracy:.1%} {rate:,.0f} sample-steps/s",
         )
 
-    def epoch(self, row: Row) -> None:
-        """Show and record a finished epoch."""
+    def epoch(self, row: Row, attacked: Attacked | None = None) -> None:
+        """Show and record a finished epoch, and a batch that was attacked in it."""
         self._row = row
         if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._print_epoch()
-        self._record(lambda events: _add(events, row))
+        self._record(lambda events: _add(events, row, attacked))
 
     def _record(self, act: Callable[["SummaryWriter"], object]) -> None:
         """Something with TensorBoard's events. Nothing depends on them: without them it goes on."""
@@ -143,10 +144,12 @@ def _without_events(error: OSError) -> None:
     )
 
 
-def _add(events: "SummaryWriter", row: Row) -> None:
+def _add(events: "SummaryWriter", row: Row, attacked: "Attacked | None") -> None:
     for name, value in row.items():
         if name != "epoch":
             events.add_scalar(name, value, global_step=int(row["epoch"]))
+    if attacked is not None:
+        attacked.write(events, int(row["epoch"]))
     events.flush()
 
 

@@ -36,6 +36,7 @@ from hardball.training.curricula import Curriculum
 from hardball.training.distributed import agree, in_first
 from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
+from hardball.training.live import Attacked
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
 from hardball.training.progress import Parameters, distance, parameters_of
@@ -222,14 +223,14 @@ class Trainer:
 
     def _finish_epoch(self, watcher: Watcher, started: float) -> Outcome | None:
         """Measure, record, decide; an outcome if training ends here."""
-        row, tail = self._measure(self._trained_eps())
+        row, tail, attacked = self._measure(self._trained_eps())
         self.history.append(row)
         self.epoch, self.step, self.sums = self.epoch + 1, 0, Sums.zero(self.fabric.device)
         self.seconds = time.monotonic() - started
         row["seconds"] = self.seconds
         is_constant = stopping.collapsed(tail["loss"], tail["one_class"], self.floor)
         row["collapsed"] = float(is_constant and self.epoch * self.steps >= stopping.WARM_UP)
-        watcher.epoch(row)
+        watcher.epoch(row, attacked)
         self._write(lambda folder: write_metrics(folder, self.history))
         return self._judge(watcher, row, tail["loss"], is_constant=is_constant)
 
@@ -287,12 +288,12 @@ class Trainer:
             return self._outcome(COLLAPSED, message)
         return None
 
-    def _measure(self, eps: float) -> tuple[Row, dict[str, float]]:
-        """The epoch's row of metrics, and the means over its second half."""
+    def _measure(self, eps: float) -> tuple[Row, dict[str, float], Attacked | None]:
+        """The epoch's row of metrics, the means over its second half, and a validation batch to show."""
         self.sums.reduce(self.fabric)
         mean, tail = self.sums.means(), self.sums.tail_means()
         with self._kept_weights():
-            held = validate(
+            held, attacked = validate(
                 self.update, self.held, self.threat.at(eps), derive(self.settings.seed, 0, 0, 1)
             )
             moved = distance(self.model, self.began)
@@ -312,7 +313,7 @@ class Trainer:
         }
         if "adv_loss" in before:  # the first epoch has none before it
             row["loss_change"] = row["adv_loss"] - before["adv_loss"]
-        return row, tail
+        return row, tail, attacked
 
     def _kept_weights(self) -> AbstractContextManager[None]:
         """The weights that are measured and kept, in the model: their average if there is one."""

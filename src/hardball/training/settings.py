@@ -6,6 +6,7 @@ from typing import Any, Self, get_type_hints
 
 from hardball import names
 from hardball.attacks import PGD
+from hardball.data import AUGMENTATIONS
 from hardball.errors import UserError, unknown
 from hardball.threats import GEOMETRIES, ThreatModel
 from hardball.training.attack import TrainingAttack
@@ -36,8 +37,9 @@ class Settings:
     machine: Machine = field(default_factory=Machine)
     batch_size: int = 128
     """Examples per update, over all processes together."""
-    augment: bool = False
-    """Random crops (padding 4) and horizontal flips."""
+    augment: bool | str = False
+    """Random changes of training images: none (false), crops with padding 4 and horizontal flips
+    (true), or affine (shifts, rotations and scalings, for grey images)."""
     validation: int | None = None
     """Training images held out, by seed, for every decision made during training (by default a
     tenth of them, at most 1000)."""
@@ -45,13 +47,15 @@ class Settings:
     """Seed of the order, the random starts, the held-out part and the initial weights."""
 
     def __post_init__(self) -> None:
+        if self.augmentation not in AUGMENTATIONS:
+            raise unknown("augmentation", self.augment, ("true", "false", *AUGMENTATIONS))
         for name in ("batch_size", "validation"):
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}; allowed is 1 or more")
         if not 0 <= self.seed < 2**63:
             raise UserError(f"seed={self.seed}; allowed is 0 or more, below 2⁶³")
-        if self.attack.carry and self.augment:
+        if self.attack.carry and self.augmentation != "none":
             raise UserError(
                 "carry with augment: an image moves from epoch to epoch and its perturbation would "
                 "not; leave one of them out"
@@ -64,6 +68,13 @@ class Settings:
         trainable = [name for name, geometry in GEOMETRIES.items() if geometry.radii[0] == 0]
         if self.norm not in trainable:
             raise unknown("norm to train with", self.norm, trainable)
+
+    @property
+    def augmentation(self) -> str:
+        """A key of `AUGMENTATIONS`. (The field is kept as it is given: it is part of a run's identity.)"""
+        if isinstance(self.augment, bool):
+            return "crops" if self.augment else "none"
+        return self.augment
 
     def check_target(self, eps: float) -> None:
         """Refuse a target ε outside the threat model, or at which no step would be left.

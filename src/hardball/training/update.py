@@ -12,14 +12,17 @@ import torch
 from torch import Tensor, nn
 
 from hardball.attacks import PGD
-from hardball.data import Dataset, augment
+from hardball.attacks.box import scaled
+from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
+from hardball.fronts import Front, InBox, Reach, bent_front_of
 from hardball.isolation import evaluating, untouched
 from hardball.losses import Loss, correct, cross_entropy
 from hardball.perf import Captured
 from hardball.seeding import derive
 from hardball.threats import ThreatModel
 from hardball.training.atta import Carried
+from hardball.training.live import Attacked
 from hardball.training.settings import Settings
 from hardball.validation import logits_of_copy
 
@@ -138,7 +141,11 @@ class Update:
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        self.attacked = Captured(model) if settings.machine.compile else model
+        found = bent_front_of(model) if settings.norm == "linf" else None
+        self.front: Front | None = None if found is None else found[0]
+        """The attack runs behind it, where there is one."""
+        attacked = model if found is None else found[1]
+        self.attacked = Captured(attacked) if settings.machine.compile else attacked
         self.settings, self.fabric, self.carried = settings, fabric, carried
         self.layout = layout
         self.generator = torch.Generator(fabric.device)
@@ -179,8 +186,7 @@ class Update:
         self.generator.manual_seed(seed)
         total, attack = len(images), self.attack_at(threat, finishing=finishing)
         rows = None if finishing else rows
-        if self.settings.augment:
-            images = augment(images, self.generator)
+        images = AUGMENTATIONS[self.settings.augmentation](images, self.generator)
         batch = self._attacked(attack, images, labels, threat, rows, first)
         self.optimizer.zero_grad(set_to_none=True)
         logits, clean = self._logits(batch)
@@ -242,7 +248,8 @@ class Update:
         *,
         watched: bool = False,
     ) -> Tensor:
-        """The training attack's final iterate, in the mode and precision the settings ask for.
+        """The training attack's final iterate, in the mode and precision the settings ask for: an image
+        in ball and box, searched for in the box behind the model's front, if it has one.
 
         Args:
             watched: climb the attack's own loss, whatever the objective: for the validation part.
@@ -250,6 +257,17 @@ class Update:
         keep_mode = self.settings.attack.mode == "train"
         with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
             climbed = None if watched or self.settings.attack.loss else self._climbed(images)
+            if self.front is not None:
+                reach = Reach(self.front, images, threat)
+                found = scaled(attack, threat).perturb(
+                    reach.network(self.attacked, relaxed=True),
+                    reach.points,
+                    labels,
+                    InBox(),
+                    start=reach.from_pixels(start),
+                    loss=climbed,
+                )
+                return reach.pull_back(found)
             return attack.perturb(self.attacked, images, labels, threat, start=start, loss=climbed)
 
     def _climbed(self, images: Tensor) -> Loss:
@@ -287,14 +305,18 @@ class _Batch:
     take part."""
 
 
-def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> Mapping[str, float]:
-    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part.
+def validate(
+    update: Update, held: Dataset, threat: ThreatModel, seed: int
+) -> tuple[Mapping[str, float], Attacked | None]:
+    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part; and this
+    process's share of the last batch, if it was attacked.
 
     Always from the same random starts, so that epochs differ by their weights alone.
     """
     fabric, eps = update.fabric, float(threat.eps)
     attack = update.settings.attack.validation_at(eps) if eps > 0 else None
     totals = torch.zeros(3, dtype=torch.float64)
+    attacked: Attacked | None = None
     update.generator.manual_seed(seed)
     for first in range(0, len(held), 500):
         images, labels = held.images[first : first + 500], held.labels[first : first + 500]
@@ -307,6 +329,7 @@ def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> M
         adversarial = images
         if attack is not None:
             adversarial = update.perturb(attack, images, labels, threat, start, watched=True)
+            attacked = Attacked(images=images, examples=adversarial, threat=threat)
         with evaluating(update.model), torch.no_grad(), fabric.autocast():
             clean, moved = update.model(images), update.model(adversarial)
         totals += torch.stack(
@@ -321,7 +344,8 @@ def validate(update: Update, held: Dataset, threat: ThreatModel, seed: int) -> M
         assert isinstance(reduced, Tensor)
         totals = reduced.cpu()
     clean_right, adv_right, loss = (totals / len(held)).tolist()
-    return {"val_accuracy": clean_right, "val_adv_accuracy": adv_right, "val_adv_loss": loss}
+    measured = {"val_accuracy": clean_right, "val_adv_accuracy": adv_right, "val_adv_loss": loss}
+    return measured, attacked
 
 
 def _steps(attack: PGD | None) -> int:

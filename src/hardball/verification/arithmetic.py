@@ -5,7 +5,7 @@ Shapes: M images with their centres, [M, C, H, W]; K classes; per-image results 
 
 import hashlib
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -78,6 +78,40 @@ def wilson(right: int, n: int) -> tuple[float, float]:
     """95% score interval: the p with |right/n − p| ≤ Z·√(p(1−p)/n)."""
     middle, width = right + Z * Z / 2, Z * math.sqrt(right * (n - right) / n + Z * Z / 4)
     return (middle - width) / (n + Z * Z), (middle + width) / (n + Z * Z)
+
+
+def is_accuracy(stated: Mapping[str, Any], right: int, n: int) -> bool:
+    """An accuracy with its interval is that of `right` of n."""
+    low, high = wilson(right, n)
+    expected = {"accuracy": right / n, "low": low, "high": high, "right": right, "n": n}
+    return all(abs(stated[name] - value) < 1e-9 for name, value in expected.items())
+
+
+def exceeds(count: int, n: int, share: float) -> bool:
+    """`count` of n images prove, with one-sided 95% confidence, more than that share: so many or more
+    would come of it with less than 5%."""
+    if not share or not count:
+        return count > 0
+    logs = (
+        math.lgamma(n + 1)
+        - math.lgamma(k + 1)
+        - math.lgamma(n - k + 1)
+        + k * math.log(share)
+        + (n - k) * math.log1p(-share)
+        for k in range(count, n + 1)
+    )
+    return math.fsum(map(math.exp, logs)) < 0.05
+
+
+def chance_of_at_most(present: int, n: int, classes: int) -> float:
+    """P(at most `present` of K classes occur among n labels drawn evenly), label by label."""
+    chances = [1.0] + [0.0] * classes
+    for _ in range(n):
+        chances = [
+            chances[k] * k / classes + (chances[k - 1] * (1 - (k - 1) / classes) if k else 0.0)
+            for k in range(classes + 1)
+        ]
+    return sum(chances[: present + 1])
 
 
 def tensors_sha256(tensors: Iterable[Tensor]) -> str:

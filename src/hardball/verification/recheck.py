@@ -8,6 +8,7 @@ Shapes: n examples, M witnesses, K classes.
 """
 
 import json
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,67 +16,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load as parse_safetensors
-from torch import Tensor, nn
+from torch import nn
 
 from hardball import names, storage
 from hardball.data import Dataset, load_dataset
 from hardball.errors import StorageError, UserError, WrongArchitecture
 from hardball.places import Places
 from hardball.runs import RunFolder, model_from
-from hardball.verification import arithmetic
-from hardball.verification.arithmetic import Array, Flags
+from hardball.verification import arithmetic, claims
+from hardball.verification.again import Again
+from hardball.verification.arithmetic import Flags, is_accuracy
+from hardball.verification.claims import Counts
+from hardball.verification.notes import Notes, Refuted, Verification
+from hardball.verification.outside import Outside
+from hardball.verification.witnesses import Witnesses
 
 SCHEMAS = (2, 3)
 """Of evaluation.json, that can be read: 3 has certificates besides."""
-
-TENSORS = ("images", "index", "label", "predicted", "attack", "eps")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Finding:
-    """One thing looked at."""
-
-    what: str
-    found: str
-    holds: bool
-
-
-@dataclass(frozen=True, kw_only=True)
-class Verification:
-    """What `verify` found."""
-
-    findings: list[Finding]
-    sentence: str
-
-    @property
-    def holds(self) -> bool:
-        return all(finding.holds for finding in self.findings)
-
-
-class Refuted(Exception):
-    """Something does not hold that everything after it needs."""
-
-
-class Notes:
-    """The findings, as they come."""
-
-    def __init__(self) -> None:
-        self.findings: list[Finding] = []
-
-    def note(self, what: str, found: str, holds: bool) -> None:
-        self.findings.append(Finding(what=what, found=found, holds=holds))
-
-    def need(self, what: str, found: str, holds: bool) -> None:
-        """Note it; without it there is no going on."""
-        self.note(what, found, holds)
-        if not holds:
-            raise Refuted
-
-    def count(self, what: str, flags: Flags) -> None:
-        """All of the flags should be set."""
-        self.note(what, f"{int(flags.sum())} of {len(flags)}", bool(flags.all()))
 
 
 def verify(
@@ -86,13 +43,17 @@ def verify(
     model: str | None = None,
     trust: bool = False,
     batch_size: int = 256,
+    bare: bool = False,
+    challenge: int = 0,
+    seed: int | None = None,
 ) -> Verification:
     """Re-check what evaluation.json says about a run, or about a weights file.
 
     In order: the seal of evaluation.json; the digests of weights, witness file and data; for every
     witness its label, the box, its distance in float32 and float64, and that the network gets it
-    wrong in float32 and in float64 (a tie or a NaN is an error); the accuracies, recomputed; and that
-    no example is both certified and broken.
+    wrong in float32 and in float64 (a tie or a NaN is an error); the accuracies, recomputed; that
+    no example is both certified and broken; and that scores, requirements, warnings, checks and verdict
+    follow from these.
 
     A witness that fools the network in one of the two precisions only is counted as
     *precision-dependent*: it is shown, and refutes nothing. One that fools it in neither does.
@@ -105,6 +66,9 @@ def verify(
             names is not run unless the user names it too, or trusts the file.
         trust: code outside hardball that the file names may be imported and called.
         batch_size: images at a time.
+        bare: ask the network again in a fresh process that imports nothing of the evaluation.
+        challenge: so many images that are said to be robust, by chance, are attacked anew there.
+        seed: of that chance; by default one that nobody knows before.
 
     Raises:
         Untrusted: the file names code outside hardball, and nobody said that it may run.
@@ -113,6 +77,8 @@ def verify(
     path = Path(path)
     if batch_size < 1:
         raise UserError(f"`batch_size={batch_size}`; allowed is 1 or more")
+    if challenge < 0:
+        raise UserError(f"`challenge={challenge}`; allowed is 0 or more")
     if not path.exists():
         raise UserError(
             f"no run and no weights at {path}; name a folder that training made, or a file"
@@ -130,9 +96,24 @@ def verify(
         _same_file("weights", weights, record["weights_sha256"], notes)
         _same_file("witness file", places.witnesses, record["witnesses"]["sha256"], notes)
         measured = _data(path, record, data_root, notes)
-        witnesses = _Witnesses(places.witnesses, record, measured, notes)
+        witnesses = Witnesses(places.witnesses, record, measured, notes)
         network = _network(record, weights, notes)
         sentence = _recheck(network, witnesses, record, measured, batch_size, notes)
+        if bare or challenge:
+            outside = Outside(model=record["model"], weights=weights, batch_size=batch_size)
+            again = Again(
+                outside=outside,
+                network=network,
+                record=record,
+                images=measured.images,
+                labels=measured.labels,
+                witnesses=witnesses,
+                seed=secrets.randbits(31) if seed is None else seed,
+            )
+            if bare:
+                again.answers(notes)
+            if challenge:
+                again.challenge(challenge, notes)
     except Refuted:
         pass
     except (KeyError, TypeError, IndexError, AttributeError, ValueError) as error:
@@ -142,7 +123,7 @@ def verify(
     refuted = next((finding for finding in notes.findings if not finding.holds), None)
     if refuted is not None:
         sentence = f"NOT verified: {refuted.what}: {refuted.found}."
-    return Verification(findings=notes.findings, sentence=sentence)
+    return Verification(findings=notes.findings, sentence=sentence, remarks=tuple(notes.remarks))
 
 
 def _accept(kind: str, argument: str, recorded: object, named: str | None, trust: bool) -> None:
@@ -215,78 +196,9 @@ def _network(record: Mapping[str, Any], weights: Path, notes: Notes) -> nn.Modul
     return network
 
 
-class _Witnesses:
-    """The witness file's content, seen to be of the right form and about this data."""
-
-    images: Tensor
-    index: Array
-    label: Array
-    predicted: Array
-    eps: Array
-    certified: Flags
-    """[P, n], a row for each entry of `certified`."""
-    about: dict[str, Any]
-
-    def __init__(self, path: Path, record: Mapping[str, Any], data: Dataset, notes: Notes) -> None:
-        content = storage.read_bytes(path, "witnesses")
-        try:
-            found = parse_safetensors(content)
-            header = json.loads(content[8 : 8 + int.from_bytes(content[:8], "little")])
-            self.about = json.loads(header["__metadata__"]["about"])
-            self.images = found["images"]
-            self.certified = found.get("certified", torch.zeros(0, len(data))).bool().numpy()
-            columns = [found[name].numpy() for name in TENSORS[1:]]
-            formed = self._take(columns, data)
-        except (SafetensorError, ValueError, KeyError, TypeError) as error:
-            notes.need("witness list", f"not in the form described ({error!r})", False)
-        if not formed:
-            notes.need("witness list", "not in the form described", False)
-        radii = [float(row["eps"]) for row in record["robust"]]
-        faults = {
-            "of other weights, data, norm or seed": any(
-                self.about.get(name) != record[name]
-                for name in ("weights_sha256", "data_sha256", "data", "norm", "seed", "n")
-            ),
-            "not as many as said": len(self.index) != record["witnesses"]["count"],
-            "an example twice": len(set(self.index.tolist())) != len(self.index),
-            "a label that is not the data's": bool(
-                (self.label != data.labels.numpy()[self.index]).any()
-            ),
-            "an ε that was not measured": not set(self.eps.tolist()) <= {0.0, *radii},
-            "no attack at an ε above 0": bool(
-                (self.eps[self.attack == self.about["attacks"].index("none")] > 0).any()
-            ),
-        }
-        fault = next((fault for fault, there in faults.items() if there), None)
-        line = f"{len(self.index)}, one for each wrong image" if fault is None else fault
-        notes.need("witness list", line, fault is None)
-
-    def _take(self, columns: list[Array], data: Dataset) -> bool:
-        """Fill the columns; False where one has not the type, the length or the range it must."""
-        self.index, self.label, self.predicted, self.attack, self.eps = columns
-        whole = [column.dtype == np.int64 for column in columns[:4]]
-        count = len(self.images)
-        return (
-            all(whole)
-            and self.eps.dtype == np.float64
-            and all(column.shape == (count,) for column in columns)
-            and self.images.dtype.is_floating_point
-            and self.images.shape == (count, *data.shape)
-            and _within(self.index, 0, len(data))
-            and _within(self.predicted, -1, data.classes)
-            and not bool((self.predicted == self.label).any())
-            and _within(self.attack, 0, len(self.about["attacks"]))
-            and bool(np.isfinite(self.eps).all() and (self.eps >= 0).all())
-        )
-
-
-def _within(values: Array, low: int, high: int) -> bool:
-    return bool(((values >= low) & (values < high)).all())
-
-
 def _recheck(
     network: nn.Module,
-    witnesses: _Witnesses,
+    witnesses: Witnesses,
     record: Mapping[str, Any],
     data: Dataset,
     batch_size: int,
@@ -298,35 +210,35 @@ def _recheck(
     for dtype in ("float32", "float64"):
         near = arithmetic.in_ball(record["norm"], witnesses.images, centres, witnesses.eps, dtype)
         notes.count(f"distance ≤ ε in {dtype}", near)
-    labels = data.labels.numpy()
-    fooled, clean = [], []
-    seen = np.zeros(len(witnesses.index), dtype=bool)
-    for precision in (torch.float32, torch.float64):
-        logits = arithmetic.logits(network, witnesses.images, precision, batch_size)
-        fooled.append(arithmetic.wrong(logits, witnesses.label))
-        seen |= arithmetic.taken_for(logits, witnesses.label, witnesses.predicted)
-        plain = arithmetic.logits(network, data.images, precision, batch_size)
-        clean.append(arithmetic.wrong(plain, labels))
-    dependent = fooled[0] ^ fooled[1]
-    for dtype, mine, other in (
-        ("float32", fooled[0], fooled[1]),
-        ("float64", fooled[1], fooled[0]),
-    ):
-        only = int((other & ~mine).sum())
-        found = f"{int(mine.sum())} of {len(mine)}"
+    half = any(p.dtype in (torch.float16, torch.bfloat16) for p in network.parameters())
+    asked = _asked(network, witnesses, data, batch_size, notes)
+    fooled = np.stack([one.fooled for one in asked.values()])
+    for dtype, one in asked.items():
+        only = int((fooled.any(axis=0) & ~one.fooled).sum())
+        found = f"{int(one.fooled.sum())} of {len(one.fooled)}"
         found += f", {only} more precision-dependent" if only else ""
-        notes.note(f"misclassified in {dtype}", found, bool((mine | other).all()))
-    rounding = int(dependent.sum())
-    notes.count("taken for the class said", seen)
+        notes.note(f"misclassified in {dtype}", found, bool(fooled.any(axis=0).all()))
+    rounding = int((fooled.any(axis=0) & ~fooled.all(axis=0)).sum())
+    seen = np.stack([one.seen for one in asked.values()])
+    notes.count("taken for the class said", np.asarray(seen.any(axis=0)))
     recorded = np.zeros(len(data), dtype=bool)
     recorded[witnesses.index[witnesses.eps == 0]] = True
-    agree = (recorded == clean[0]) | (recorded == clean[1])
-    notes.count("right or wrong unattacked", agree)
+    agree = np.stack([recorded == one.clean for one in asked.values()])
+    notes.count("right or wrong unattacked", np.asarray(agree.any(axis=0)))
     shares = [_accuracy("clean accuracy", record["clean"], 0.0, witnesses, notes)]
     for row in record["robust"]:
         share = _accuracy(f"accuracy at ε={row['eps']:g}", row, row["eps"], witnesses, notes)
         shares.append(f"{share} at ε={row['eps']:g}")
     _certificates(record.get("certified", []), witnesses, notes)
+    counts = Counts(
+        n=len(data),
+        broken=witnesses.by_attack,
+        nan=max(one.nan for one in asked.values()),
+        half=half,
+        labels=data.labels.tolist(),
+        classes=data.classes,
+    )
+    _claims(record, counts, notes)
     return (
         f"Verified: of {len(data):,} images of {data.name} these weights get at most "
         f"{', '.join(shares)} right; {len(witnesses.index):,} witnesses prove it"
@@ -334,26 +246,76 @@ def _recheck(
     )
 
 
+@dataclass(frozen=True, kw_only=True)
+class _Asked:
+    """What the network answers in one precision."""
+
+    fooled: Flags
+    """Witnesses that are misclassified."""
+    seen: Flags
+    """Witnesses taken for the class that is said."""
+    clean: Flags
+    """Images that are wrong unattacked."""
+    nan: int
+    """Images with a logit that is no number."""
+
+
+def _asked(
+    network: nn.Module, witnesses: Witnesses, data: Dataset, batch_size: int, notes: Notes
+) -> dict[str, _Asked]:
+    """By precision; one that the network cannot compute in is reported, and proves nothing."""
+    found: dict[str, _Asked] = {}
+    reasons = []
+    for precision in (torch.float32, torch.float64):
+        name = str(precision).removeprefix("torch.")
+        try:
+            logits = arithmetic.logits(network, witnesses.images, precision, batch_size)
+            plain = arithmetic.logits(network, data.images, precision, batch_size)
+        except (RuntimeError, NotImplementedError, TypeError) as error:
+            reasons.append(next(iter(str(error).splitlines()), type(error).__name__))
+            notes.note(f"the network in {name}", f"not available: {reasons[-1]}"[:120], True)
+            continue
+        found[name] = _Asked(
+            fooled=arithmetic.wrong(logits, witnesses.label),
+            seen=arithmetic.taken_for(logits, witnesses.label, witnesses.predicted),
+            clean=arithmetic.wrong(plain, data.labels.numpy()),
+            nan=int(np.isnan(plain).any(axis=1).sum()),
+        )
+    if not found:
+        raise UserError(f"the network computes neither in float32 nor in float64: {reasons[0]}")
+    return found
+
+
+def _claims(record: Mapping[str, Any], counts: Counts, notes: Notes) -> None:
+    """What is said besides the accuracies, each a finding of its own."""
+    looks = {"scores": claims.scores, "requirements": claims.requirements}
+    looks["warnings"] = claims.warnings
+    verdict = record["verdict"]
+    if verdict is not None or record["checklist"] is not None:
+        looks |= {"checks": claims.checks, "verdict": claims.verdict}
+    for what, look in looks.items():
+        try:
+            notes.note(what, look(record, counts), True)
+        except claims.Wrong as why:
+            notes.note(what, str(why), False)
+        except (KeyError, TypeError, AttributeError, ValueError, IndexError) as error:
+            notes.note(what, f"not in the form described ({error!r})", False)
+    notes.remarks.append(claims.UNCHECKED)
+
+
 def _accuracy(
-    what: str, stated: Mapping[str, Any], eps: float, witnesses: _Witnesses, notes: Notes
+    what: str, stated: Mapping[str, Any], eps: float, witnesses: Witnesses, notes: Notes
 ) -> str:
     """Recompute one accuracy from the witnesses and compare all that is said of it."""
     n = int(witnesses.about["n"])
     right = n - int((witnesses.eps <= eps).sum())
-    same = _agrees(stated, right, n)
+    same = is_accuracy(stated, right, n)
     share = f"{right / n:.1%}"
     notes.note(what, share if same else f"{share}, not {stated['right']} of {stated['n']}", same)
     return share
 
 
-def _agrees(stated: Mapping[str, Any], right: int, n: int) -> bool:
-    """An accuracy with its interval is that of `right` of n."""
-    low, high = arithmetic.wilson(right, n)
-    expected = {"accuracy": right / n, "low": low, "high": high, "right": right, "n": n}
-    return all(abs(stated[name] - value) < 1e-9 for name, value in expected.items())
-
-
-def _certificates(stated: Sequence[Mapping[str, Any]], witnesses: _Witnesses, notes: Notes) -> None:
+def _certificates(stated: Sequence[Mapping[str, Any]], witnesses: Witnesses, notes: Notes) -> None:
     """Each certified accuracy is that of its examples, and none of these has a witness at the same or
     a smaller ε: so none exceeds the accuracy under attack."""
     n = int(witnesses.about["n"])
@@ -363,7 +325,7 @@ def _certificates(stated: Sequence[Mapping[str, Any]], witnesses: _Witnesses, no
     for row, certified in zip(stated, witnesses.certified, strict=True):
         what = f"{row['certificate']} at ε={row['eps']:g}"
         right = int(certified.sum())
-        same = _agrees(row, right, n)
+        same = is_accuracy(row, right, n)
         share = f"{right / n:.1%} certified"
         notes.note(what, share if same else f"{share}, not {row['right']} of {row['n']}", same)
         broken = witnesses.index[witnesses.eps <= row["eps"]]

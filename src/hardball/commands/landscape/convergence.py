@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from hardball.commands.landscape.common import folder_for, save
+from hardball.commands.pictures import folder_for, save
 from hardball.errors import UserError
 from hardball.report import landscape_figures
 from hardball.runs import RunFolder, read_metrics

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from hardball import environment
-from hardball.commands.landscape.common import (
+from hardball.commands.measure import trained_eps, trained_norm
+from hardball.commands.pictures import (
     Show,
     about,
     attack_named,
@@ -15,7 +16,6 @@ from hardball.commands.landscape.common import (
     save,
     silent,
 )
-from hardball.commands.measure import trained_eps, trained_norm
 from hardball.commands.subject import LoadConfig, Split, subject
 from hardball.commands.words import flags_of
 from hardball.errors import UserError

@@ -11,7 +11,8 @@ from torch import nn
 
 from hardball import environment, storage
 from hardball.attacks import Attack
-from hardball.commands.landscape.common import (
+from hardball.commands.measure import trained_eps, trained_norm
+from hardball.commands.pictures import (
     Show,
     about,
     attack_named,
@@ -20,7 +21,6 @@ from hardball.commands.landscape.common import (
     save,
     silent,
 )
-from hardball.commands.measure import trained_eps, trained_norm
 from hardball.commands.subject import (
     LoadConfig,
     Split,
@@ -199,7 +199,10 @@ def _refuse_two_networks(of_end: Config, config: WeightsConfig) -> None:
         return
     known = config_of(config.start).get("model") or {}
     one, other = (
-        {name: spec.get(name) for name in ("name", "args", "shape", "classes")}
+        {
+            name: spec.get(name)
+            for name in ("name", "args", "front", "front_args", "shape", "classes")
+        }
         for spec in (known, of_end["model"])
     )
     differing = [

@@ -15,14 +15,15 @@ PAPER_SAMPLES, PAPER_IMAGES = 10**8, 128
 
 
 def unseen(context: Context, name: str, attack: Attack, count: int, **more: float) -> Finding:
-    """How many of the first `count` images the attack breaks and no gradient attack did."""
-    rows = context.images_claimed(count)
+    """How many images the attack breaks and no gradient attack did, of those drawn until `count` were
+    left to attack."""
+    rows, drawn = context.images_claimed(count)
     tried = context.attempt(name, attack, rows)
     beyond_claim = int(tried.broken.sum())
     new = tried.broken & ~context.climbed[rows]
     finding = counted(
         int(new.sum()),
-        len(context.first(count)),
+        drawn,
         forwards=tried.forwards,
         backwards=tried.backwards,
         beside={

@@ -7,23 +7,27 @@ and judged.
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from hashlib import sha256
 from typing import Any
 
 from rich.progress import Progress
+from torch import nn
 
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
 from hardball.errors import CannotRun, UserError
+from hardball.evaluation.checks.behind import claim_behind, in_view
 from hardball.evaluation.checks.budget import budget as named_budget
 from hardball.evaluation.checks.context import Context, NotApplicable, Origin
 from hardball.evaluation.checks.registry import TABLE, CheckSpec
 from hardball.evaluation.checks.result import Check, Finding, Status
 from hardball.evaluation.checks.verdict import Figure, Verdict, judge
 from hardball.evaluation.execution import Execution
+from hardball.evaluation.first import copied
 from hardball.evaluation.journal import Journal
-from hardball.evaluation.preflight import usable
+from hardball.evaluation.preflight import FAILURES, reason_of, usable
 from hardball.evaluation.protocols import CLAIM, autoattack
 from hardball.evaluation.results import Evaluation
 from hardball.evaluation.robust_accuracy import evaluate
@@ -65,6 +69,7 @@ def checklist(
     source: Origin | Classifier | None = None,
     base: Origin | Classifier | None = None,
     origin: Origin | Classifier | None = None,
+    fresh: Callable[[], Classifier] | None = None,
     required: float | None = None,
     failures: Sequence[tuple[str, str]] = (),
     seed: int = 0,
@@ -88,6 +93,9 @@ def checklist(
         source: another network to transfer from.
         base: the network whose smallest distortions are to be surpassed.
         origin: the network whose weights this one started from.
+        fresh: builds the model anew from what it is stored in, so that the copy knows nothing of earlier
+            passes. By default a `copy.deepcopy`, made before the first pass of the evaluation: it shares
+            with the model what functions close over, and the variables of modules.
         required: the accuracy that must be left.
         failures: (attack, reason) of the protocol's attacks that could not run.
         seed: of all random numbers.
@@ -111,10 +119,19 @@ def checklist(
         "progress": progress,
     }
     if evaluation is None:
+        fresh = fresh or _copy_of(model)
         attacks, failures = usable(autoattack, model, data, threat)
+        unable = dict(failures)
         evaluation = evaluate(
-            model, data, eps=float(threat.eps), norm=threat.norm, attacks=attacks, **how
+            model,
+            data,
+            eps=float(threat.eps),
+            norm=threat.norm,
+            attacks=attacks,
+            unable=unable.setdefault,
+            **how,
         )
+        failures = list(unable.items())
     if float(threat.eps) not in evaluation.worst:
         measured = ", ".join(f"{eps:g}" for eps in evaluation.worst)
         raise UserError(f"eps={float(threat.eps):g} was not measured; measured are: {measured}")
@@ -123,13 +140,17 @@ def checklist(
             execution,
             threat,
             evaluation,
-            claim=_claim(evaluation.attacks),
+            claim=_claim(evaluation.attacks, dict(failures)),
             budget=spending,
             source=Origin.of(source),
             base=Origin.of(base),
             origin=Origin.of(origin),
+            fresh=fresh,
         )
-        checks = [_absent(name, reason) for name, reason in failures]
+        absent = dict(failures)
+        if context.claim_failure:
+            absent.setdefault(CLAIM, context.claim_failure)
+        checks = [_absent(name, reason) for name, reason in absent.items()]
         for check in checks:
             done(check)
         state = _fingerprint(context)
@@ -140,11 +161,23 @@ def checklist(
     return _judged(context, checks, required)
 
 
-def _claim(attacks: Mapping[str, Attack]) -> str | None:
-    """The name of the attack whose accuracy is claimed."""
+def _copy_of(model: Classifier) -> Callable[[], Classifier] | None:
+    """Gives a copy of the model as it is now, where there is one."""
+    with suppress(CannotRun):  # `evaluate` meets the same, and has the reason
+        copy = copied(model) if isinstance(model, nn.Module) else None
+        return None if copy is None else lambda: copy
+    return None
+
+
+def _claim(attacks: Mapping[str, Attack], unable: Mapping[str, str]) -> str | None:
+    """The name of the attack whose accuracy is claimed; behind a front, that of the attack there."""
+    behind = claim_behind({name: one for name, one in attacks.items() if name not in unable})
+    if behind is not None:
+        return behind
     if CLAIM in attacks:
-        return CLAIM
-    return next((name for name, attack in attacks.items() if isinstance(attack, PGD)), None)
+        return None if CLAIM in unable else CLAIM
+    able = (name for name, attack in attacks.items() if isinstance(attack, PGD))
+    return next((name for name in able if name not in unable), None)
 
 
 def _absent(name: str, reason: str) -> Check:
@@ -217,12 +250,12 @@ def run(spec: CheckSpec, context: Context) -> Check:
     status: Status = "could not run"
     reason = ""
     try:
-        finding = spec.run(context)
+        finding = spec.run(in_view(spec.run, context))
         status = "pass" if finding.passed else "fail"
     except NotApplicable as why:
         status, reason = "not applicable", str(why)
-    except CannotRun as why:
-        reason = str(why)
+    except FAILURES as why:
+        reason = reason_of(why)
     return Check(
         number=spec.number,
         name=spec.name,

@@ -4,7 +4,7 @@ Shapes: N examples, R of them attacked; images [N, C, H, W].
 """
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
@@ -16,9 +16,14 @@ from hardball.errors import CannotRun
 from hardball.evaluation.checks.budget import Budget
 from hardball.evaluation.execution import Execution
 from hardball.evaluation.journal import Record
+from hardball.evaluation.preflight import FAILURES, reason_of
 from hardball.evaluation.results import CLEAN, Accuracy, Evaluation
 from hardball.fingerprint import model_sha256
+from hardball.seeding import derive
 from hardball.threats import ThreatModel
+
+DRAW = 6
+"""Place, beside the seed, of the images that are drawn."""
 
 
 class NotApplicable(Exception):
@@ -75,6 +80,7 @@ class Context:
         claim: name of the attack, among the evaluation's, whose accuracy is claimed.
         budget: how much each check spends.
         source, base, origin: other networks to compare with.
+        fresh: builds the model anew, without anything it has seen.
     """
 
     def __init__(
@@ -88,12 +94,13 @@ class Context:
         source: Origin | None = None,
         base: Origin | None = None,
         origin: Origin | None = None,
+        fresh: Callable[[], Classifier] | None = None,
     ) -> None:
         self.execution, self.threat, self.evaluation = execution, threat, evaluation
         self.model, self.data, self.seed = execution.model, execution.data, execution.seed
         self.batch_size, self.journal = execution.batch_size, execution.journal
         self.budget = budget
-        self.source, self.base, self.origin = source, base, origin
+        self.source, self.base, self.origin, self.fresh = source, base, origin, fresh
         self.eps = float(threat.eps)
         self.right = evaluation.broken_at > 0
         """bool [N]: classified right as they are."""
@@ -106,12 +113,23 @@ class Context:
         """The same by the evaluation alone: what checks compare themselves with."""
         self.blind = broken & torch.tensor(seen)
         """bool [N]: broken by a black box."""
+        self.remaining = ~broken
+        """bool [N]: classified correctly after the evaluation: what the figure consists of."""
+        self.unconfirmed = torch.zeros(len(self.data), dtype=torch.bool)
+        """bool [N]: an attack of a check reported a find that its own forward pass did not confirm."""
+        draws = torch.Generator().manual_seed(derive(self.seed, DRAW))
+        self._order = torch.randperm(len(self.data), generator=draws)
         self._noted: list[Record] | None = None
         self.claim_name = claim
         self.claimed = ~self.right
         """bool [N]: broken by the claim's attack on its own; or wrong anyway."""
+        self.claim_failure = ""
+        """Why there is no claim, if its attack could not run."""
         if claim is not None:
-            self.claimed = self._claimed(claim)
+            try:
+                self.claimed = self._claimed(claim)
+            except FAILURES as error:
+                self.claim_name, self.claim_failure = None, reason_of(error)
 
     def _claimed(self, name: str) -> Tensor:
         """The evaluation runs the claim's attack on what cheaper attacks left; here it gets the rest."""
@@ -158,26 +176,57 @@ class Context:
 
     # --- which images
 
-    def first(self, count: int) -> Tensor:
-        """int64: the first `count` examples (all, if there are fewer)."""
-        return torch.arange(min(count, len(self.data)))
+    def drawn(self, count: int) -> Tensor:
+        """int64: `count` examples by the seed (all, if there are fewer)."""
+        return self._order[:count].sort().values
 
-    def images_right(self, count: int) -> Tensor:
-        """Of the first `count`, those classified right.
+    def right_among(self, rows: Tensor) -> Tensor:
+        """Of the examples `rows`, those classified right.
 
         Raises:
             NotApplicable: none is.
         """
-        rows = self.first(count)
-        rows = rows[self.right[rows]]
-        if not len(rows):
-            raise NotApplicable(f"none of the first {count} images is classified right")
-        return rows
+        found = rows[self.right[rows]]
+        if not len(found):
+            raise NotApplicable(f"none of {len(rows)} images is classified right")
+        return found
 
-    def images_claimed(self, count: int) -> Tensor:
-        """Of the first `count`, those that the claim's attack did not break."""
-        rows = self.first(count)
-        return rows[~self.claimed[rows]]
+    def images_right(self, count: int | None = None) -> Tensor:
+        """Up to `count` images (None: all) that are classified right: those that remain after the
+        evaluation first, by the seed.
+
+        Raises:
+            NotApplicable: none is.
+        """
+        order = self._order
+        remaining = self.remaining[order]
+        preferred = torch.cat([order[remaining], order[~remaining & self.right[order]]])
+        if not len(preferred):
+            raise NotApplicable(f"none of the {len(self.data)} images is classified right")
+        return preferred[:count].sort().values
+
+    def finds(self, count: int | None = None) -> tuple[Tensor, Tensor]:
+        """Up to `count` images (None: all), by the seed, that are right and something has broken: int64
+        rows, and what broke them."""
+        broken = self.right & self.evaluation.broken_at.isfinite()
+        rows = self._order[broken[self._order]][:count].sort().values
+        witnesses = self.evaluation.witnesses
+        return rows, witnesses[rows.to(witnesses.device)].to(self.data.images)
+
+    def images_claimed(self, count: int) -> tuple[Tensor, int]:
+        """Up to `count` images that the claim's attack did not break, and the number of images drawn by
+        the seed until there were so many.
+
+        Those that remain after the evaluation come first; where they are fewer than `count` all images
+        are drawn, and those that other attacks broke fill up.
+        """
+        order = self._order
+        places = self.remaining[order].nonzero().flatten()
+        if len(places) >= count:
+            return order[places[:count]].sort().values, int(places[count - 1]) + 1
+        others = order[(~self.claimed & ~self.remaining)[order]]
+        rows = torch.cat([order[places], others])[:count]
+        return rows.sort().values, len(order)
 
     def tensors(self, rows: Tensor) -> tuple[Tensor, Tensor]:
         """(images, labels) on the model's device."""
@@ -196,6 +245,7 @@ class Context:
         broken = torch.zeros(len(self.data), dtype=torch.bool)
         for result in results:
             broken[result.broken_rows] = True
+            self.unconfirmed[result.rows[result.unconfirmed]] = True
             if threat.norm == self.threat.norm:
                 eps = float(threat.eps)
                 self.note(name, result.broken_rows, result.examples, eps, attack.uses_gradients)

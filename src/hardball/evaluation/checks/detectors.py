@@ -5,6 +5,7 @@ Shapes: R images, K classes, P random points; images [R, C, H, W], logits [R, K]
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -59,22 +60,26 @@ HALF = Limit(0.5)
 
 
 def slopes(context: Context, rows: Tensor, points: Tensor, loss: str) -> tuple[Tensor, Tensor]:
-    """(loss [R], its gradient [R, ...]) of `points`, which belong to the examples `rows`.
+    """(loss [R], its gradient [R, ...]) of `points`, which belong to the examples `rows`; zero in a
+    batch through which none flows.
 
     Raises:
-        NoGradient: the model has none.
+        NoGradient: none flows through any.
     """
     labels = context.tensors(rows)[1]
-    losses, gradients = [], []
+    losses, gradients, flows = [], [], False
     for part in torch.split(torch.arange(len(rows)), context.batch_size):
         with untouched(context.model), torch.enable_grad():
             point = points[part].detach().requires_grad_(True)
             value = LOSSES[loss](validate_logits(context.model(point), len(point)), labels[part])
-            if not value.requires_grad:
-                raise NoGradient("no gradient flows from the model's logits to its images")
-            (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+            gradient = None
+            if value.requires_grad:
+                (gradient,) = torch.autograd.grad(value.sum(), point, allow_unused=True)
+        flows |= value.requires_grad
         losses.append(value.detach())
         gradients.append(torch.zeros_like(point) if gradient is None else gradient)
+    if not flows:
+        raise NoGradient("no gradient flows from the model's logits to its images")
     return torch.cat(losses), torch.cat(gradients)
 
 
@@ -90,15 +95,46 @@ def vanishing_gradients(context: Context) -> Finding:
     "Most" has the scale of the network: a coordinate has underflowed when the cross entropy's gradient
     is 0 there (or subnormal) and the margin's is not; and where the margin's own gradient is 0
     everywhere, nothing is left to climb.
+
+    A pass through which no gradient flows counts as one of zeros, if others have one.
     """
-    rows = context.images_right(context.budget.images)
+    rows = context.images_right()
     vanished = torch.zeros(len(rows), dtype=torch.bool)
-    for points in (context.tensors(rows)[0], starts(context, rows)):
-        _, gradient = slopes(context, rows, points, "cross_entropy")
-        _, scale = slopes(context, rows, points, "margin")
-        vanished |= _vanished(gradient, scale).cpu()
+    absent: NoGradient | None = None
+    turns = (context.tensors(rows)[0], starts(context, rows))
+    for points in turns:
+        try:
+            _, gradient = slopes(context, rows, points, "cross_entropy")
+            _, scale = slopes(context, rows, points, "margin")
+        except NoGradient as error:
+            if absent is not None:
+                raise
+            absent = error
+        else:
+            vanished |= _vanished(gradient, scale).cpu()
+    vanished |= absent is not None
     cost = 4 * len(rows)
-    return counted(int(vanished.sum()), len(rows), SOME, forwards=cost, backwards=cost)
+    found = _of_right_and_remaining(context, rows, vanished, forwards=cost, backwards=cost)
+    left, n = int(found.measured["remaining_count"]), int(found.measured["remaining"])
+    if found.passed and left:
+        words = f"the loss has no gradient to climb at {left} of the {n} remaining images"
+        return replace(found, doubt=words)
+    return found
+
+
+def _of_right_and_remaining(
+    context: Context, rows: Tensor, flags: Tensor, *, forwards: int = 0, backwards: int = 0
+) -> Finding:
+    """A count among the right images `rows`, and among those of them that remain after the attacks, of
+    which the figure consists; the finding is of the ones that are worse."""
+    left = context.remaining[rows]
+    count, n = int((flags & left).sum()), int(left.sum())
+    beside = {"remaining_count": count, "remaining": n}
+    cost: dict[str, Any] = {"forwards": forwards, "backwards": backwards, "beside": beside}
+    found = counted(int(flags.sum()), len(rows), SOME, **cost)
+    if found.passed and SOME.exceeded(count, n):
+        return replace(counted(count, n, SOME, **cost), found=f"{count} of {n} left")
+    return found
 
 
 def _vanished(gradient: Tensor, scale: Tensor) -> Tensor:
@@ -114,7 +150,7 @@ def disagreement(context: Context) -> Finding:
 
     Measured near a random start, over a distance that should change the logits by a thousandth.
     """
-    rows = context.images_right(context.budget.images)
+    rows = context.images_right()
     points = starts(context, rows)
     noise = uniform(points, generators(context.seed, rows.tolist(), 2))
     points = (1 - PULL) * points + PULL * noise
@@ -131,8 +167,8 @@ def disagreement(context: Context) -> Finding:
     behind = margin(_logits(context, points - step), labels).double()
     expected, found = 2 * size * slope, ahead - behind
     agree = (found - expected).abs() <= DISAGREES * torch.maximum(found.abs(), expected)
-    count, n = int((~agree).sum()), len(rows)
-    return counted(count, n, SOME, forwards=4 * n, backwards=n)
+    n = len(rows)
+    return _of_right_and_remaining(context, rows, ~agree.cpu(), forwards=4 * n, backwards=n)
 
 
 def _logits(context: Context, images: Tensor) -> Tensor:
@@ -150,7 +186,7 @@ def _logits(context: Context, images: Tensor) -> Tensor:
 def saturated_outputs(context: Context) -> Finding:
     """Outputs that blind the cross entropy: probabilities instead of logits, or logits so far apart that
     every other class's probability underflows (a gap of 87 in float32), and its gradient with it."""
-    rows = context.images_right(context.budget.images)
+    rows = context.images_right()
     images, labels = context.tensors(rows)
     logits = _logits(context, images)
     wide = logits.double()
@@ -158,24 +194,20 @@ def saturated_outputs(context: Context) -> Finding:
     gap = -margin(wide, labels)
     far = gap > -math.log(torch.finfo(logits.dtype).tiny)
     zero = cross_entropy(logits, labels) == 0
-    count = len(rows) if sums else int(far.sum())
-    return counted(
-        count,
-        len(rows),
-        SOME,
-        forwards=len(rows),
-        beside={
-            "probabilities": float(sums),
-            "median_gap": float(gap.median()),
-            "largest_gap": float(gap.max()),
-            "loss_exactly_zero": int(zero.sum()),
-        },
-    )
+    blind = torch.ones_like(far) if sums else far
+    found = _of_right_and_remaining(context, rows, blind.cpu(), forwards=len(rows))
+    more = {
+        "probabilities": float(sums),
+        "median_gap": float(gap.median()),
+        "largest_gap": float(gap.max()),
+        "loss_exactly_zero": int(zero.sum()),
+    }
+    return replace(found, measured=found.measured | more)
 
 
 def stochastic_outputs(context: Context) -> Finding:
     """Two passes over the same images differ."""
-    rows = context.first(context.budget.images)
+    rows = torch.arange(len(context.data))
     images, _ = context.tensors(rows)
     passes = []
     for turn in range(2):
@@ -219,7 +251,7 @@ def turns_back(context: Context) -> Finding:
     """An image is misclassified on the way of its FGSM step and right again at the end: the
     boundary was bent around the one point that training attacked (catastrophic overfitting; Kim et
     al. 2021, "Understanding catastrophic overfitting")."""
-    rows = context.images_right(context.budget.images)
+    rows = context.images_right()
     images, labels = context.tensors(rows)
     _, gradient = slopes(context, rows, images, "cross_entropy")
     step = context.threat.radius(images) * context.threat.steepest(gradient)
@@ -240,10 +272,7 @@ def step_size(context: Context) -> Finding:
     budget, claim = context.budget, context.claim
     steps = claim.steps or 200
     size = claim.step_size or 2.5 * context.eps / steps
-    rows, n = (
-        context.images_claimed(budget.restart_images),
-        len(context.first(budget.restart_images)),
-    )
+    rows, n = context.images_claimed(budget.restart_images)
     ways = {
         "larger": replace(claim, steps=steps, step_size=4 * size),
         "smaller": replace(claim, steps=4 * steps, step_size=size / 4),

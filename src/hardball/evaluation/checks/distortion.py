@@ -33,7 +33,7 @@ def smallest_distortion(context: Context) -> Finding:
         raise NotApplicable("the base is this network itself")
     if context.threat.norm == "unbounded":
         raise NotApplicable("the norm unbounded has a single radius")
-    rows = context.first(context.budget.distortion_images)
+    rows = context.drawn(context.budget.distortion_images)
     ours, theirs = (_measured(context, model, rows) for model in (context.model, base))
     broken = ours.radius <= context.eps
     context.note(NAME, rows[broken], ours.witnesses[broken].cpu(), ours.radius[broken], True)

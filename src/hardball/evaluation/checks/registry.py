@@ -9,6 +9,7 @@ from hardball.evaluation.checks import (
     consistency,
     detectors,
     distortion,
+    memory,
     planted,
     whitebox,
 )
@@ -216,7 +217,28 @@ TABLE: tuple[CheckSpec, ...] = (
         kind="masking",
         meaning="the model answers differently when gradients are taken",
     ),
-    # these two look at what all others have found
+    CheckSpec(
+        number="M",
+        name="fresh copy",
+        run=memory.fresh_copy,
+        kind="masking",
+        meaning="a copy of the model that has seen nothing answers otherwise",
+    ),
+    CheckSpec(
+        number="N",
+        name="unchanged",
+        run=memory.unchanged,
+        kind="masking",
+        meaning="the model changes when it is asked",
+    ),
+    # these three look at what all others have found
+    CheckSpec(
+        number="O",
+        name="finds confirmed",
+        run=consistency.confirmed,
+        kind="masking",
+        meaning="what breaks an image for an attack does not in the pass that counts",
+    ),
     CheckSpec(
         number="I",
         name="claim holds",

@@ -24,6 +24,9 @@ class Finding:
     """The same for a sentence."""
     note: str = ""
     """What else to report, in words."""
+    doubt: str = ""
+    """For the verdict's sentence: of a failure, what it means, in place of the check's own words; of a
+    check that passes, what still forbids to call the figure trustworthy."""
     forwards: int = 0
     backwards: int = 0
 
@@ -74,6 +77,8 @@ class Check:
     measured: dict[str, float]
     note: str = ""
     """What else to report, in words."""
+    doubt: str = ""
+    """As in `Finding`."""
     reason: str = ""
     """Why it could not run or does not apply."""
     forwards: int = 0
@@ -81,6 +86,11 @@ class Check:
     backwards: int = 0
     """Examples whose gradient was taken: sample-steps."""
     seconds: float = 0.0
+
+    @property
+    def words(self) -> str:
+        """What a failure, or a doubt, says in the verdict's sentence."""
+        return self.doubt or self.meaning
 
     @property
     def paper(self) -> int | None:

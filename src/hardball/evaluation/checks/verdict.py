@@ -10,7 +10,8 @@ The rule, once:
   was required; or, where nothing was required, more than one point (with 95% confidence,
   `CLAIM_LIMIT`) below the paper's measure, PGD with 200 steps and one start; or if a check of the
   kind "strength" fails, so that stronger attacks would take more still.
-* **undecided**, if an essential check could not run, unless nothing is left that it could break.
+* **undecided**, if an essential check could not run, unless nothing is left that it could break; or if a
+  check that passes leaves a doubt: a few of the images that are left have no gradient to climb.
 * **trustworthy** otherwise.
 
 The first that applies is the verdict: a failure that was seen is not undone by a check that could
@@ -104,6 +105,7 @@ def _sentence(
     masking = [check for check in failed if check.kind == "masking"]
     strength = [check for check in failed if check.kind == "strength"]
     absent = [check for check in checks if check.essential and check.status == "could not run"]
+    doubts = [check for check in checks if check.status == "pass" and check.doubt]
     claim = f"the {claimed.accuracy.value:.1%} of {claimed.attack}" if claimed else "any figure"
     if masking:
         return "masked", (
@@ -114,18 +116,20 @@ def _sentence(
         claim = f"the {required:.1%} required"
     lost = claimed.accuracy.right - left.right if claimed else 0
     if missed or (required is None and CLAIM_LIMIT.exceeded(lost, n)):
-        more = f"; besides, {_list(strength)}" if strength else ""
+        more = f"; besides, {_list([*strength, *doubts])}" if strength or doubts else ""
         return (
             "weaker than claimed",
             f"{left} at {threat} under all attacks, {strongest.attack} first, not {claim}{more}",
         )
     if strength:
-        return "weaker than claimed", f"{left} at {threat}, but {_list(strength)}"
+        return "weaker than claimed", f"{left} at {threat}, but {_list([*strength, *doubts])}"
     if absent and left.right:
         names = ", ".join(check.name for check in absent)
         return "undecided", (
             f"{names} could not run ({absent[0].reason}); what did run leaves {left} at {threat}"
         )
+    if doubts and left.right:
+        return "undecided", f"{_list(doubts)}; all attacks leave {left} at {threat}"
     end = f"; {claimed.attack} alone leaves {claimed.accuracy.value:.1%}" if claimed else ""
     if required is not None:
         end = f"; {required:.1%} is required"
@@ -133,4 +137,4 @@ def _sentence(
 
 
 def _list(checks: Sequence[Check]) -> str:
-    return " and ".join(check.meaning for check in checks)
+    return " and ".join(check.words for check in checks)

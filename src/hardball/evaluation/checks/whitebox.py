@@ -26,14 +26,15 @@ RADII = (0.25, 0.5, 0.75, 1.0, 1.5)
 def beyond(
     context: Context, name: str, attack: Attack, count: int, limit: Limit = FEW, **more: float
 ) -> Finding:
-    """How many of the first `count` images the attack breaks and the reference did not."""
-    rows = context.images_claimed(count)
+    """How many images the attack breaks and the reference did not, of those drawn until `count` were
+    left to attack."""
+    rows, drawn = context.images_claimed(count)
     tried = context.attempt(name, attack, rows)
     beyond_claim = int(tried.broken.sum())
     new = tried.broken & ~context.reference[rows]
     finding = counted(
         int(new.sum()),
-        len(context.first(count)),
+        drawn,
         limit,
         forwards=tried.forwards,
         backwards=tried.backwards,
@@ -67,14 +68,15 @@ def unbounded(context: Context) -> Finding:
 
 def random_start(context: Context) -> Finding:
     """PGD from the image itself, against PGD from a random start."""
-    rows = context.images_right(context.budget.images)
+    drawn = context.drawn(context.budget.images)
+    rows = context.right_among(drawn)
     fixed = replace(context.claim, random_start=False, restarts=1)
     tried = context.attempt(f"{context.claim_name}-no-start", fixed, rows)
     with_start = int(context.claimed[rows].sum())
     without = int(tried.broken.sum())
     return counted(
         abs(with_start - without),
-        len(context.first(context.budget.images)),
+        len(drawn),
         forwards=tried.forwards,
         backwards=tried.backwards,
         beside={"with_start": with_start, "without_start": without},
@@ -101,12 +103,13 @@ def monotone(context: Context) -> Finding:
     low, high = context.threat.geometry.radii
     if low == high:
         raise NotApplicable(f"the norm {context.threat.norm} has a single radius")
-    rows, n = context.images_right(context.budget.images), len(context.first(context.budget.images))
+    drawn = context.drawn(context.budget.images)
+    rows, n = context.right_among(drawn), len(drawn)
     steps = context.budget.radius_steps
     radii = sorted({min(high, _whole(context, context.eps * share)) for share in RADII})
     radii = [eps for eps in radii if eps > 0]
     tried = [
-        context.attempt(f"pgd-{steps}", PGD(steps=steps), rows, context.threat.at(eps))
+        context.attempt(f"pgd-{steps}-radius", PGD(steps=steps), rows, context.threat.at(eps))
         for eps in radii
     ]
     remaining = [int((~one.broken).sum()) for one in tried]
@@ -144,7 +147,7 @@ def small_steps(context: Context) -> Finding:
 def raw_gradient(context: Context) -> Finding:
     """Steps along the gradient itself, neither signed nor normalised."""
     steps, count = context.budget.raw_steps, context.budget.raw_images
-    factor = raw_factor(context, context.images_claimed(count))
+    factor = raw_factor(context, context.images_claimed(count)[0])
     attack = PGD(steps=steps, step_size=factor, direction="raw")
     return beyond(context, f"pgd-{steps}-raw", attack, count, factor=factor)
 

@@ -1,4 +1,4 @@
-"""What the parts share: an attack by name, and the picture with its data beside it."""
+"""What commands that draw share: an attack by name, and the picture with its data beside it."""
 
 import json
 import re

@@ -1,0 +1,86 @@
+"""`hardball reproduce`."""
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from hardball.cli.flags import about
+from hardball.cli.parsing import Parser
+from hardball.cli.terminal import terminal
+from hardball.commands.reproduce.config import ReproduceConfig
+from hardball.commands.reproduce.remake import reproduce as remake
+from hardball.commands.reproduce.trainings import Estimate, estimate
+from hardball.errors import UserError
+from hardball.reproduction import BUDGETS, RECIPES
+
+
+def reproduce(words: Sequence[str]) -> int:
+    """Remake the paper's figures: trainings, measurements, pictures, and whether each claim shows.
+
+    Shows the cost and asks before it starts. Killed or interrupted, it continues when the same command
+    is given again.
+    """
+    parser = Parser("reproduce", "NAME ...", description=about(reproduce))
+    parser.add_argument("names", nargs="*", help="fig1 … fig13, or all")
+    parser.add_class_arguments(ReproduceConfig, None, skip={"names"})
+    parser.add_argument("--list", action="store_true", help="show what there is, and end")
+    parser.add_argument("--yes", action="store_true", help="start without a question")
+    values = parser.parse_args(list(words))
+    console = terminal()
+    if values.list:
+        _show_all(console)
+        return 0
+    config = ReproduceConfig(
+        values.names,
+        budget=values.budget,
+        out=Path(values.out),
+        runs=None if values.runs is None else Path(values.runs),
+        data_root=Path(values.data_root),
+        hours=values.hours,
+    )
+    found = estimate(config)
+    _show_cost(found, console)
+    if found.due and not values.yes and not _agreed(console):
+        return 0
+    remake(config, console)
+    console.print(f"\nresults: {config.out}", soft_wrap=True, highlight=False)
+    return 0
+
+
+def _show_all(console: Console) -> None:
+    table = Table(title="What can be remade", title_justify="left")
+    for heading in ("name", "shows", "the paper says", "trainings"):
+        table.add_column(heading)
+    for name, recipe in RECIPES.items():
+        table.add_row(name, recipe.title, recipe.claim, ", ".join(recipe.trainings) or "none")
+    console.print(table)
+    for budget in BUDGETS.values():
+        console.print(f"--budget {budget.name}: {budget.about}", highlight=False)
+
+
+def _show_cost(found: Estimate, console: Console) -> None:
+    if not found.due:
+        console.print("all trainings are there", highlight=False)
+        return
+    table = Table(
+        title=f"To be trained, at {found.speed:,.0f} sample-steps/s (measured now)",
+        title_justify="left",
+    )
+    table.add_column("training")
+    table.add_column("sample-steps", justify="right")
+    table.add_column("minutes", justify="right")
+    for one in found.due:
+        table.add_row(one.name, f"{one.sample_steps:,}", f"{one.seconds / 60:.1f}")
+    table.add_section()
+    steps = sum(one.sample_steps for one in found.due)
+    table.add_row("all", f"{steps:,}", f"{found.seconds / 60:.1f}")
+    console.print(table)
+
+
+def _agreed(console: Console) -> bool:
+    """Asks the person at the terminal."""
+    if not console.is_terminal:
+        raise UserError("no terminal to ask at whether to start; pass `yes=true`")
+    return console.input("Start? [y/N] ").strip().lower() in ("y", "yes")

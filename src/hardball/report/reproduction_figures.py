@@ -1,0 +1,142 @@
+"""The paper's figures, remade: results of a recipe's parts in, one matplotlib figure out."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from hardball.report import explain_figures, landscape_figures, style, theory_figures
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+Parts = Mapping[str, Mapping[str, Any]]
+
+
+def figure(name: str, title: str, parts: Parts, cut: str) -> "Figure":
+    """The picture of a recipe.
+
+    Args:
+        name: of the recipe, e.g. fig3.
+        title: what it shows.
+        parts: part → result, all of one kind.
+        cut: what was left out of the paper's settings; stands below the picture.
+    """
+    first = next(iter(parts.values()))
+    drawn = _DRAWN[first.get("kind", "curves" if "runs" in first else "bernoulli")](parts)
+    number = name.removeprefix("fig")
+    which = f"Figure {number}" if number != name else name
+    drawn.suptitle(f"{which}: {title}", fontsize=11, wrap=True)
+    if cut:
+        drawn.supxlabel(f"cut: {cut}", fontsize=style.SMALL - 1, color="dimgray", wrap=True)
+    return drawn
+
+
+def _curves(parts: Parts) -> "Figure":
+    """Training adversarial loss by epoch; with ε on a second axis where it moves."""
+    from matplotlib.ticker import MaxNLocator
+
+    (part,) = parts.values()
+    drawn = style.blank(6.4, 4.2)
+    axes = drawn.subplots()
+    for number, run in enumerate(part["runs"]):
+        _curve(axes, number, run)
+    axes.axhline(np.log(10), color="black", lw=0.8, ls=":", label="constant prediction, ln 10")
+    moving = [run for run in part["runs"] if len(set(run["eps"])) > 1]
+    axes.set(xlabel="epoch", ylabel="training adversarial loss (nats)", ylim=(0, None))
+    axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+    if moving:
+        (run,) = moving
+        above = axes.secondary_xaxis("top")
+        shown = range(0, len(run["epoch"]), max(1, len(run["epoch"]) // 8))
+        above.set_xticks([run["epoch"][i] for i in shown], [f"{run['eps'][i]:.2g}" for i in shown])
+        above.set_xlabel("ε")
+    axes.legend(frameon=False, fontsize=style.SMALL)
+    axes.spines["right"].set_visible(False)
+    return drawn
+
+
+def _curve(axes: "Axes", number: int, run: Mapping[str, Any]) -> None:
+    look = {**style.line(number), "marker": "o", "markersize": 3}
+    ends = run["eps"][0], run["eps"][-1]
+    radius = (
+        f"ε = {ends[0]:.4g}" if ends[0] == ends[1] else f"ε from {ends[0]:.4g} to {ends[1]:.4g}"
+    )
+    axes.plot(run["epoch"], run["adv_loss"], **look, label=f"{run['name']}, {radius}")
+
+
+def _segments(parts: Parts) -> "Figure":
+    """ℓ(α) of each part in a panel of its own."""
+    drawn = style.blank(4.3 * len(parts) if len(parts) > 1 else 6.2, 4.6)
+    panels = drawn.subplots(1, len(parts), squeeze=False)[0]
+    for panel, part in zip(panels, parts.values(), strict=True):
+        landscape_figures.segments(panel, part)
+    return drawn
+
+
+def _planes(parts: Parts) -> "Figure":
+    """Surface and view from above of each part, in a column."""
+    return landscape_figures.planes(
+        [
+            (f"{part['run']['name']}, ε = {part['eps']:.4g}", part["steps"], plane)
+            for part in parts.values()
+            for plane in part["planes"]
+        ]
+    )
+
+
+def _settling(parts: Parts) -> "Figure":
+    (part,) = parts.values()
+    return landscape_figures.convergence(part)
+
+
+def _saliency(parts: Parts) -> "Figure":
+    (part,) = parts.values()
+    return explain_figures.explain(part)
+
+
+def _accuracy(parts: Parts) -> "Figure":
+    """Accuracy after each attack in turn, a group of bars for each run and ε."""
+    drawn = style.blank(8.4, 4.2)
+    axes = drawn.subplots()
+    labels: list[str] = []
+    for part in parts.values():
+        for run in part["runs"]:
+            for which in ("attacks", "strong"):
+                _bars(axes, run, which, labels)
+    axes.set_xticks(range(len(labels)), labels, rotation=25, ha="right", fontsize=style.SMALL)
+    axes.set(ylabel="test accuracy", ylim=(0, 1))
+    style.open_frame(axes)
+    return drawn
+
+
+def _bars(axes: "Axes", run: Mapping[str, Any], which: str, labels: list[str]) -> None:
+    """Clean accuracy and what each attack left, for one run and set of attacks."""
+    measured = run.get(which)
+    if measured is None:
+        return
+    rows = [("clean", measured["clean"])]
+    rows += [(f"{row['attack']} at {row['eps']:g}", row["after"]) for row in measured["scores"]]
+    for number, (name, row) in enumerate(rows):
+        value = row["accuracy"]
+        error = [[value - row["low"]], [row["high"] - value]]
+        colour = style.COLOURS[0 if which == "attacks" else 1]
+        axes.bar(len(labels), value, yerr=error, color=colour, alpha=0.5 if number == 0 else 1.0)
+        labels.append(f"{run['name']}: {name} (n={measured['n']})")
+
+
+def _surface(parts: Parts) -> "Figure":
+    (part,) = parts.values()
+    return theory_figures.l0_surface(np.asarray(part["surface"]), part["k"], part["t"])
+
+
+_DRAWN: dict[str, Callable[[Parts], "Figure"]] = {
+    "curves": _curves,
+    "weights": _segments,
+    "inputs": _planes,
+    "convergence": _settling,
+    "bernoulli": _surface,
+    "explain": _saliency,
+    "accuracy": _accuracy,
+}
