@@ -230,7 +230,10 @@ def fuzz(
 def fed(inputs: int, seconds: float) -> dict[str, Any]:
     """All kinds, counted."""
     with tempfile.TemporaryDirectory() as place, warnings.catch_warnings(action="ignore"):
-        kinds = {kind: fuzz(kind, *rest, inputs, seconds) for kind, *rest in readers(Path(place))}  # type: ignore[misc]
+        kinds = {
+            kind: fuzz(kind, seeds, read, inputs, seconds)
+            for kind, seeds, read in readers(Path(place))
+        }
     total = {
         name: sum(kind[name] for kind in kinds.values())
         for name in ("tried", "tracebacks", "hangs")

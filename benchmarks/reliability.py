@@ -59,6 +59,14 @@ def networks(select: str) -> dict[str, Any]:
     return {"tried": len(cases), "trusted": len(bad), "bad": bad}
 
 
+def soaked(minutes: float) -> dict[str, Any]:
+    """The soak of so long, or the last one's result."""
+    if minutes:
+        return script("soak.py", "--minutes", minutes)
+    last = RESULTS / "soak.json"
+    return json.loads(last.read_text()) if last.exists() else {}
+
+
 def main() -> None:
     arguments = parser(__doc__, ROOT / "results/reliability.json")
     arguments.add_argument("--quick", action="store_true")
@@ -72,18 +80,13 @@ def main() -> None:
     if asked.quick:
         asked.damages, asked.kills, asked.inputs, asked.seconds = 100, 4, 2000, 20.0
         asked.soak_minutes, asked.networks = 0.0, "memory"
-    if asked.soak_minutes:
-        script_soak = script("soak.py", "--minutes", asked.soak_minutes)
-    else:
-        last = RESULTS / "soak.json"
-        script_soak = json.loads(last.read_text()) if last.exists() else {}
     result = {
         "command": command(),
         "note": asked.note,
         "faults": script("faults.py", "--damages", asked.damages, "--kills", asked.kills),
         "inputs": script("fuzz.py", "--inputs", asked.inputs, "--seconds", asked.seconds),
         "networks": networks(asked.networks),
-        "soak": script_soak,
+        "soak": soaked(asked.soak_minutes),
         "defects": json.loads((RESULTS / "defects.json").read_text()),
         "machine": environment.facts(),
     }

@@ -50,7 +50,7 @@ def test_every_line_of_the_page_s_tables_names_a_test() -> None:
 
 
 def requirements() -> list[str]:
-    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]  # type: ignore[no-any-return]
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["dependencies"]
 
 
 def test_the_design_page_says_what_each_dependency_is_for() -> None:
