@@ -12,10 +12,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from hardball import Dataset, LInf, UserError
+from hardball import Dataset, LInf, UserError, storage
 from hardball.cli import main
+from hardball.models import Rounding
 from hardball.verification import plain, verify
-from hardball.verification.outside import agreeing, around
+from hardball.verification.outside import Outside, agreeing, around
 from hostile import WATCHER, WATCHES
 from test_verify import Evaluated, evaluated
 
@@ -81,6 +82,20 @@ def test_other_norms(norm: str, digits_net: nn.Module, tmp_path: Path) -> None:
             verify(made.weights, challenge=5)
     else:
         assert verify(made.weights, challenge=5).holds
+
+
+def test_a_network_behind_a_front(digits_net: nn.Module, digits: Dataset, tmp_path: Path) -> None:
+    net = nn.Sequential(Rounding(steepness=5.0), digits_net)
+    storage.save_weights(net, tmp_path / "w.safetensors")
+    spec = {
+        **{"name": "digits_cnn", "args": {"width": 8}, "shape": [1, 8, 8], "classes": 10},
+        **{"front": "rounding", "front_args": {"steepness": 5.0}},
+    }
+    outside = Outside(model=spec, weights=tmp_path / "w.safetensors", batch_size=16)
+    images = digits.images[:40]
+    with torch.no_grad():
+        here = net(images).double().numpy()
+    assert agreeing(here, outside.logits(images, 0)).all()
 
 
 def test_refusals(honest: Evaluated) -> None:

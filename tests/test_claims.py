@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from scipy.stats import beta
 from torch import Tensor, nn
 
@@ -24,8 +26,10 @@ from hardball.evaluation import Accuracy, protocols
 from hardball.evaluation.checks.budget import BUDGETS
 from hardball.evaluation.checks.limits import Limit
 from hardball.evaluation.checks.registry import TABLE
+from hardball.evaluation.checks.result import Check
+from hardball.evaluation.checks.verdict import Figure, judge
 from hardball.evaluation.sanity import chance_of_at_most
-from hardball.verification import arithmetic, verify
+from hardball.verification import arithmetic, claims, verify
 from hardball.verification.claims import CHECKS, LATER
 from hardball.verification.outside import chance_of_notice
 from test_verify import Evaluated, evaluated
@@ -256,6 +260,37 @@ def test_its_chance_of_few_classes_is_the_evaluations() -> None:
         assert mine == pytest.approx(chance_of_at_most(present, n, classes))
 
 
+ROWS = st.builds(
+    Check,
+    number=st.just("1"),
+    name=st.just("a check"),
+    kind=st.sampled_from(["masking", "strength"]),
+    essential=st.booleans(),
+    meaning=st.just("it fails"),
+    status=st.sampled_from(["pass", "pass", "pass", "fail", "could not run", "not applicable"]),
+    measured=st.just({}),
+    doubt=st.sampled_from(["", "", "", "a doubt"]),
+)
+
+
+@given(
+    rows=st.lists(ROWS, max_size=4),
+    right=st.integers(0, 60),
+    lost=st.none() | st.integers(0, 20),
+    required=st.none() | st.floats(0, 1),
+)
+def test_its_rule_is_the_checklists(
+    rows: list[Check], right: int, lost: int | None, required: float | None
+) -> None:
+    claim = None if lost is None else min(60, right + lost)
+    claimed = None if claim is None else Figure(accuracy=Accuracy(right=claim, n=60), attack="pgd")
+    strongest = Figure(accuracy=Accuracy(right=right, n=60), attack="pgd")
+    theirs = judge(claimed, strongest, rows, threat="linf", required=required)
+    missed = required is not None and right / 60 < required
+    told = [row.as_json() for row in rows]
+    assert claims._word(told, right, 60, claim, missed, required is not None) == theirs.word
+
+
 # --- a network that cannot compute in float64
 
 
@@ -367,4 +402,4 @@ def test_removed_witnesses_are_found_by_a_challenge(
     assert "NOT verified: challenge" in found.sentence
     (remark,) = [line for line in found.remarks if line.startswith("Challenge")]
     assert basis in remark
-    assert "10% with probability" in remark
+    assert "of 10% with probability" in remark

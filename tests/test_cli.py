@@ -269,7 +269,16 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "gpus": ((*RUN, "--devices", 99, "--accelerator", "cuda"), "accelerator=cuda, devices=99"),
     "accelerator": ((*RUN, "--accelerator", "abacus"), "accelerator=abacus"),
     "precision": ((*RUN, "--precision", 16), "unknown precision '16'; there are: 32-true"),
-    "switch": ((*RUN, "--augment", "maybe"), "augment=maybe; allowed is true or false"),
+    "switch": ((*RUN, "--carry", "maybe"), "carry=maybe; allowed is true or false"),
+    "augmentation": (
+        (*RUN, "--augment", "afine"),
+        "unknown augmentation 'afine'; did you mean 'affine'? there are: affine, crops, false, none, true",
+    ),
+    "front": ((*RUN, "--front", "round"), "unknown front 'round'; did you mean 'rounding'?"),
+    "front's arguments": (
+        (*RUN, "--front-args", "{steepness: 40}"),
+        "--front-args {'steepness': 40} without --front, whose they are; name one: rounding",
+    ),
     "validation": ((*RUN, "--validation", 5000), "--validation 5000 of 1437 training images"),
     "norm": ((*RUN, "--norm", "l1"), "unknown norm to train with 'l1'; there are: l0, l2, linf"),
     "config missing": ((*RUN, "--config", "no.yaml"), "cannot read --config no.yaml: No such"),

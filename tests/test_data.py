@@ -1,5 +1,6 @@
 """Data sets, the validation split, augmentation, and the refusal of what is no data."""
 
+import math
 import re
 import sys
 import urllib.error
@@ -10,8 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from hardball import Dataset, UserError, load_dataset
-from hardball.data import DATASETS, augment, split_validation
+from hardball.data import AUGMENTATIONS, DATASETS, augment, distort, split_validation
 from hardball.errors import Untrusted
+from hardball.training import Settings
 
 DOWNLOADED = [name for name in DATASETS if not name.startswith(("digits", "folder"))]
 
@@ -102,6 +104,50 @@ def test_augment_moves_everywhere_alike():
     images[:, 0, 1, 1] = 1
     found = augment(images, torch.Generator().manual_seed(0), padding=1)[:, 0].mean(dim=0)
     assert ((found - 1 / 9).abs() < 4 * (1 / 9 * 8 / 9 / 4000) ** 0.5).all()
+
+
+def test_affine_changes_move_a_dot_as_a_rotation_scaling_and_shift_would():
+    """A bright dot's centre of mass lies where the drawn numbers say."""
+    images = torch.zeros(50, 1, 28, 28)
+    images[:, 0, 6:8, 17:19] = 1
+    before = images.clone()
+    found = distort(images, torch.Generator().manual_seed(3))
+    assert torch.equal(images, before)
+    draws = 2 * torch.rand((4, 50), generator=torch.Generator().manual_seed(3)) - 1
+    down, right, turn, stretch = draws
+    assert float(found.min()) >= 0
+    assert float(found.max()) <= 1
+    place = torch.arange(28.0)
+    mass = found[:, 0].sum(dim=(1, 2))
+    row = (found[:, 0].sum(dim=2) * place).sum(dim=1) / mass
+    column = (found[:, 0].sum(dim=1) * place).sum(dim=1) / mass
+    # from the centre 13.5, the dot lies at (y, x) = (-7, 4); what is sampled is the inverse map
+    angle, factor = -math.radians(12) * turn, 1 + 0.12 * stretch
+    y, x = -7 - 2 * down, 4 - 2 * right
+    moved_x = factor * (angle.cos() * x - angle.sin() * y)
+    moved_y = factor * (angle.sin() * x + angle.cos() * y)
+    torch.testing.assert_close(row, 13.5 + moved_y, atol=0.1, rtol=0)
+    torch.testing.assert_close(column, 13.5 + moved_x, atol=0.1, rtol=0)
+
+
+@given(seed=st.integers(0, 2**32), height=st.integers(8, 12), width=st.integers(8, 12))
+def test_affine_changes_are_a_function_of_the_seed_and_keep_the_shape(seed, height, width):
+    images = torch.rand(3, 2, height, width, generator=torch.Generator().manual_seed(seed))
+    one, two = (distort(images, torch.Generator().manual_seed(seed)) for _ in range(2))
+    assert one.shape == images.shape
+    assert torch.equal(one, two)
+    assert not torch.equal(one, images)
+
+
+def test_augmentations_by_name():
+    images = torch.rand(2, 1, 8, 8)
+    for asked, name in ((False, "none"), (True, "crops"), ("affine", "affine"), ("none", "none")):
+        assert Settings(augment=asked).augmentation == name
+    assert AUGMENTATIONS["none"](images, torch.Generator()) is images
+    with pytest.raises(
+        UserError, match=r"unknown augmentation .flips.; did you mean .* affine, crops"
+    ):
+        Settings(augment="flips")
 
 
 # ---------------------------------------------------------------- names

@@ -1,7 +1,6 @@
 """Fronts: the box behind them, the way back to images, and attacks that lose nothing to them."""
 
 import itertools
-from typing import ClassVar
 
 import pytest
 import torch
@@ -13,7 +12,8 @@ import hardball as hb
 from hardball.errors import CannotRun, Unsupported, UserError
 from hardball.evaluation.forward import InItsType
 from hardball.fronts import Chain, InBox, Reach, bent_front_of
-from hardball.losses import correct
+from hardball.landscape.loss import AdversarialLoss
+from hardball.losses import correct, cross_entropy
 from hardball.models import MODELS
 
 
@@ -335,12 +335,6 @@ def test_a_step_in_pixels_is_taken_in_parts_of_eps(digits_net, digits):
 # ---------------------------------------------------------------- training behind it
 
 
-class Watched(hb.Adversarial):
-    """Notes the training images' logits."""
-
-    seen: ClassVar[list[Tensor]] = []
-
-
 @pytest.mark.parametrize("args", [{}, {"steepness": 40}])
 def test_training_learns_behind_a_front_where_it_is_stuck_without(args):
     """The plateau of large ε is a property of the input layer (issue: the paper's question 2)."""
@@ -368,6 +362,40 @@ def test_training_learns_behind_a_front_where_it_is_stuck_without(args):
         reached[front] = run.history[-1]["val_adv_accuracy"]
     assert reached[None] < 0.2
     assert reached["rounding"] > 0.5
+
+
+def test_a_training_attack_ends_at_an_image_of_the_ball(digits_net, digits):
+    """And climbs, which one in image space cannot."""
+    model, data, threat = (
+        nn.Sequential(hb.Rounding(), digits_net),
+        digits.rows(slice(0, 60)),
+        hb.LInf(0.2),
+    )
+    images, labels = data.images, data.labels
+    attack = hb.PGD(steps=5, keep="last")
+    moved = hb.BehindFront(attack=attack).perturb(model, images, labels, threat)
+    assert bool(threat.allows(moved, images).all())
+    before, after = (cross_entropy(model(x), labels).mean().detach() for x in (images, moved))
+    assert float(after) > 2 * float(before)
+    still = attack.perturb(model, images, labels, threat, start=images)
+    assert torch.equal(model(still), model(images))
+
+
+def test_a_jump_is_refused_where_no_attack_sees_through_it():
+    train = hb.load_dataset("digits-bw").rows(slice(0, 40))
+    settings = hb.Settings(norm="l2", batch_size=20)
+    model = hb.build("digits_cnn", train.shape, 10, {"width": 4}, front="rounding")
+    with pytest.raises(UserError, match=r"norm=l2 with a front that jumps"):
+        hb.fit(model, train, curriculum=hb.Constant(0.5), epochs=1, settings=settings)
+
+
+def test_the_landscape_of_a_network_with_a_front_is_that_of_the_attack_behind_it(
+    digits_net, digits
+):
+    model, data = nn.Sequential(hb.Rounding(), digits_net), digits.rows(slice(0, 40))
+    adversarial = AdversarialLoss(threat=hb.LInf(0.2), attack=hb.PGD(steps=5)).mean(model, data)
+    clean = float(cross_entropy(model(data.images), data.labels).mean())
+    assert adversarial > 2 * clean
 
 
 def test_networks_by_name_take_a_front():

@@ -16,8 +16,9 @@ from hardball.evaluation.checks import checklist as module
 from hardball.evaluation.checks import consistency, detectors, memory
 from hardball.evaluation.checks.budget import BUDGETS
 from hardball.evaluation.checks.checklist import checklist
-from hardball.evaluation.checks.context import NotApplicable
+from hardball.evaluation.checks.context import Context, NotApplicable
 from hardball.evaluation.checks.registry import TABLE
+from hardball.evaluation.checks.result import Finding
 from hardball.evaluation.checks.state import differing, state_of
 from hardball.evaluation.checks.verdict import Verdict
 from hardball.evaluation.protocols import CLAIM
@@ -204,6 +205,30 @@ def test_those_that_remain_are_preferred(digits_net: nn.Module, some: Dataset) -
     assert drawn == 100
     assert set(rows.tolist()) > set(range(90, 100))
     assert int(rows.min()) >= 30
+
+
+@pytest.mark.parametrize(
+    "look",
+    [
+        detectors.vanishing_gradients,
+        detectors.disagreement,
+        detectors.saturated_outputs,
+        detectors.turns_back,
+    ],
+)
+def test_what_costs_little_looks_at_every_image(
+    look: Callable[[Context], Finding], digits_net: nn.Module, digits: Dataset
+) -> None:
+    subject = context(digits_net, digits, claim=WEAK)
+    assert look(subject).measured["images"] == int(subject.right.sum()) > 300
+
+
+def test_ways_of_asking_and_noise_look_at_every_image(
+    digits_net: nn.Module, digits: Dataset
+) -> None:
+    subject = context(digits_net, digits, claim=WEAK)
+    assert detectors.stochastic_outputs(subject).measured["images"] == len(digits)
+    assert consistency.gradient_mode(subject).measured["points"] >= 2 * int(subject.right.sum())
 
 
 def test_a_few_remaining_images_without_a_gradient_forbid_trust(

@@ -50,6 +50,29 @@ def test_mnist_cnn_is_the_papers():
     assert parameters(model) == convolutions + (4 * 4 * 64 + 1) * 1024 + 1025 * 10 == 1_111_946
 
 
+def test_the_networks_of_certified_training():
+    """Parameters by hand; no pooling, so the size halves by strides alone."""
+    small = 32 * (9 + 1) + 32 * (32 * 16 + 1) + 64 * (32 * 9 + 1) + 64 * (64 * 16 + 1)
+    head = 512 * (7 * 7 * 64 + 1) + 10 * 513
+    assert parameters(build("strided_cnn", (1, 28, 28), 10)) == small + head
+    wide = build("strided_cnn", (1, 28, 28), 10, {"width": 2})
+    assert [layer.out_channels for layer in wide if isinstance(layer, nn.Conv2d)] == [
+        64,
+        64,
+        128,
+        128,
+    ]
+    seven = 64 * 10 + 64 * (64 * 9 + 1) + 128 * (64 * 9 + 1) + 2 * 128 * (128 * 9 + 1)
+    head = 512 * (14 * 14 * 128 + 1) + 10 * 513
+    assert parameters(build("cnn7", (1, 28, 28), 10)) == seven + head
+    norms = 2 * (64 + 64 + 3 * 128 + 512)
+    assert parameters(build("cnn7", (1, 28, 28), 10, {"batch_norm": True})) == seven + head + norms
+    with pytest.raises(UserError, match=r"images of \[1, 1, 1\] are too small for this network"):
+        build("strided_cnn", (1, 1, 1), 10)
+    with pytest.raises(UserError, match=r"`width=0.001`; allowed is 1/32 or more"):
+        build("strided_cnn", (1, 8, 8), 10, {"width": 0.001})
+
+
 def test_padded_form_is_the_tutorials():
     model = build("mnist_cnn", (1, 28, 28), 10, {"padding": True})
     convolutions = (25 + 1) * 32 + (25 * 32 + 1) * 64

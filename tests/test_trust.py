@@ -335,7 +335,9 @@ READERS: dict[str, tuple[object, ...] | None] = {
     "landscape inputs": ("theirs",),
     "landscape convergence": ("theirs", "theirs2"),
     "reproduce": None,  # reads no run but those of its own recipes
+    "report": ("theirs",),
     "explain": ("theirs",),
+    "explore": ("theirs",),
     "limit": None,  # no run, and the data that the user names
     **{f"theory {part}": None for part in ("gaussian", "bernoulli", "limits", "hardness")},
 }
@@ -368,7 +370,12 @@ def test_no_command_imports_what_a_run_names(group, name, capsys):
                 )
     code, _, err = command(capsys, *name.split(), *words)
     nothing_happened()
-    if name not in ("verify", "landscape convergence"):  # which need neither network nor data there
+    if name not in (
+        "verify",
+        "landscape convergence",
+        "report",
+        "explore",
+    ):  # which may need neither
         assert (code, err.count("\n")) == (2, 1), err
         assert NAMES[group]["name"] in err
 

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 
 import pytest
 from hypothesis import given
@@ -45,6 +46,7 @@ MASKED = check("fail", "masking", name="blindness")
 WEAK = check("fail", "strength", name="weakness")
 ABSENT = check("could not run", name="zoo", reason="the package is missing")
 NO_SOURCE = check("could not run", name="transfer", essential=False, reason="no run there")
+DOUBT = replace(check("pass", "masking", name="doubt"), doubt="2 images have no gradient")
 NOTHING = check("not applicable", "masking", name="transfer", reason="no origin")
 
 
@@ -71,6 +73,11 @@ NOTHING = check("not applicable", "masking", name="transfer", reason="no origin"
         (920, 812, [WEAK], 0.8, "weaker than claimed", 0),
         (920, 812, [ABSENT], 0.8, "undecided", 0),
         (920, 812, [MASKED], 0.8, "masked", 1),
+        # a check that passes and leaves a doubt
+        (920, 915, [DOUBT], None, "undecided", 0),
+        (0, 0, [DOUBT], None, "trustworthy", 0),
+        (920, 812, [DOUBT], None, "weaker than claimed", 0),
+        (920, 915, [DOUBT, MASKED], None, "masked", 1),
         # no PGD could run
         (None, 812, [ABSENT], None, "undecided", 0),
     ],
@@ -99,6 +106,10 @@ def test_sentences_carry_the_number_the_attack_and_the_check():
     fine = verdict(920, 915).sentence
     assert "91.5% [89.6%, 93.1%] of 1,000 images" in fine
     assert "pgd-200 alone leaves 92.0%" in fine
+    for left in (915, 812):
+        assert "2 images have no gradient" in verdict(920, left, [DOUBT]).sentence
+    found = replace(MASKED, doubt="252 finds were not confirmed")
+    assert "252 finds were not confirmed" in verdict(920, 915, [found]).sentence
     assert "90.0% is required" in verdict(920, 915, required=0.9).sentence
 
 

@@ -26,6 +26,9 @@ from hardball.commands.measure import MeasureConfig, Measured, measure
 from hardball.commands.subject import SubjectConfig
 from hardball.data import DATASETS
 from hardball.evaluation import Accuracy, sanity
+from hardball.evaluation.checks import budget
+from hardball.evaluation.checks.registry import TABLE
+from hardball.evaluation.checks.result import Check
 from hardball.evaluation.sanity import Doubt
 from hardball.evaluation.witnesses import sealed
 from hardball.fingerprint import tensors_sha256
@@ -596,3 +599,48 @@ def test_the_page_describes_every_warning():
         if line.startswith("|") and "---" not in line and "| name" not in line
     ):
         assert f'"{name}: ' in source
+
+
+CHECKLIST_PAGE = (Path(__file__).parents[1] / "docs" / "checklist.md").read_text()
+
+
+def test_the_checklists_page_has_every_check_and_field():
+    rows = re.findall(r"^\| ([^|]+) \| ([^|]+) \|", CHECKLIST_PAGE, re.MULTILINE)
+    named = " ".join(name for _, name in rows)
+    for check in TABLE:
+        assert check.name in named
+        assert any(number.strip() == check.number for number, _ in rows)
+    fields_there = set(re.findall(r"`(\w+)`", CHECKLIST_PAGE))
+    assert {field.name for field in fields(Check)} <= fields_there
+    readme = (Path(__file__).parents[1] / "README.md").read_text()
+    assert readme.count(f"{len(TABLE)} checks") == 2
+
+
+def test_the_minutes_of_a_budget_are_those_measured():
+    """Stated on one page, from the file that it names; nowhere in the code."""
+    results = Path(__file__).parents[1] / "results" / "checklist_mnist.json"
+    runs = [row for row in json.loads(results.read_text()).values() if "checks" in str(row)]
+    found = [row for row in map(_checks_in, runs) if row]
+    minutes = [sum(check["seconds"] for check in row) / 60 for row in found]
+    ((low, high),) = re.findall(r"took (\d+) to (\d+) minutes", CHECKLIST_PAGE)
+    assert (round(min(minutes)), math.ceil(max(minutes))) == (int(low), int(high))
+    source = inspect.getsource(budget)
+    assert "minute" not in source
+    assert "docs/checklist.md" in source
+
+
+def _checks_in(run):
+    """The list of checks, wherever a result has it."""
+    if isinstance(run, dict):
+        if isinstance(run.get("checks"), list):
+            return run["checks"]
+        return next(filter(None, map(_checks_in, run.values())), [])
+    return []
+
+
+def test_help_names_the_page_that_has_the_checks(capsys):
+    with pytest.raises(SystemExit):
+        main(["evaluate", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert "the checks of docs/checklist.md" in text
+    assert "docs/evaluation.md" not in text

@@ -41,12 +41,15 @@ from .threats import LInf as LInf
 from .threats import ThreatModel as ThreatModel
 from .threats import Unbounded as Unbounded
 from .training import MART as MART
+from .training import MTLIBP as MTLIBP
+from .training import SABR as SABR
 from .training import TRADES as TRADES
 from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
 from .training import Course as Course
 from .training import Curriculum as Curriculum
+from .training import IBPLoss as IBPLoss
 from .training import Iterative as Iterative
 from .training import Machine as Machine
 from .training import Objective as Objective

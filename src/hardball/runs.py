@@ -9,6 +9,7 @@ state/                the two newest resume points
 evaluation.json       written by `hardball evaluate`
 witnesses.safetensors the images that prove it
 evaluation.state/     what a killed evaluation continues from
+report.html           written by `hardball report`; examples.safetensors, the examples on it
 """
 
 import csv

@@ -144,6 +144,36 @@ def test_two_folders_of_one_name_are_told_apart(hardball: Hardball, tmp_path: Pa
     assert [run["name"] for run in found["runs"]] == ["at", str(tmp_path / "at")]
 
 
+def test_images_in_colour(hardball: Hardball, colour: None, tmp_path: Path) -> None:
+    assert hardball("explain", "colour", *SMALL, "--out", tmp_path)[0] == 0
+    found = json.loads((tmp_path / "explain.json").read_text())
+    assert np.shape(found["images"][0]["pixels"]) == (8, 8, 3)
+    assert np.shape(found["images"][0]["runs"][0]["maps"][0]["values"]) == (8, 8)
+    # a pixel is bright in some channel, so the foreground is everything, for any map
+    assert found["chance"]["foreground_share"] == pytest.approx(1, abs=0.2)
+
+
+def test_images_that_cannot_be_drawn_are_refused(hardball: Hardball, tmp_path: Path) -> None:
+    """Five channels, of code of the user's own."""
+    Path("five.py").write_text(
+        "import torch, hardball as hb\n"
+        "def load(root, train):\n"
+        "    images = torch.rand(40, 5, 8, 8, generator=torch.Generator().manual_seed(0))\n"
+        "    return hb.Dataset(name='five', images=images, labels=torch.arange(40) % 2, classes=2)\n"
+    )
+    words = ("--data", "five:load", "--model", "digits_cnn", "--out", "of-five")
+    assert (
+        hardball("train", "--eps", 0.1, "--epochs", 1, "--steps", 1, "--validation", 9, *words)[0]
+        == 0
+    )
+    code, _, err = hardball("explain", "of-five", "--trust-model-code", "true", *SMALL)
+    assert code == 2
+    assert "images [5, 8, 8] of five:load; allowed is [1 or 3, H, W]" in err
+    code, _, err = hardball("explain", "of-five", *SMALL)  # nobody said that its code may run
+    assert code == 2
+    assert "is code outside hardball" in err
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [

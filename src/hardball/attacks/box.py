@@ -15,6 +15,7 @@ from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.attacks.targeted import Targeted
 from hardball.errors import CannotRun, Unsupported
 from hardball.fronts import HALF, Front, InBox, Reach, front_of
+from hardball.losses import Loss
 from hardball.threats import Generator, ThreatModel
 
 NORMS = ("linf", "unbounded")
@@ -102,6 +103,56 @@ class BehindFront(Attack):
             _count(model, found)
             proposed[left] = Reach(front, images[left], threat.rows(left)).pull_back(found.examples)
         return proposed
+
+    def perturb(
+        self,
+        model: Classifier,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+        *,
+        start: Tensor | None = None,
+        generator: Generator = None,
+    ) -> Tensor:
+        """The final iterate, for training: `PGD.perturb` behind the front (see `perturb_behind`)."""
+        if not isinstance(self.attack, PGD):
+            raise CannotRun(
+                "a training attack behind a front is a PGD; use BehindFront(attack=PGD(…))"
+            )
+        require_box(threat)
+        if start is None:
+            start = threat.sample(images, generator) if self.attack.random_start else images
+        front, body = front_and_body(model, "front-pgd")
+        return perturb_behind(self.attack, front, body, images, labels, threat, start=start)
+
+
+def perturb_behind(
+    attack: PGD,
+    front: Front,
+    body: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    threat: ThreatModel,
+    *,
+    start: Tensor,
+    loss: Loss | None = None,
+) -> Tensor:
+    """The images in ball and box at which PGD's last iterate in the box behind a front is pulled back.
+
+    Args:
+        start: images in the ball: the iterate begins at the same part of each pixel's interval.
+        loss: see `PGD.perturb`.
+    """
+    reach = Reach(front, images, threat)
+    found = scaled(attack, threat).perturb(
+        reach.network(body, relaxed=True),
+        reach.points,
+        labels,
+        InBox(),
+        start=reach.from_pixels(start),
+        loss=loss,
+    )
+    return reach.pull_back(found)
 
 
 def _in_units_of_the_box(attack: PGD | Targeted, threat: ThreatModel) -> PGD | Targeted:

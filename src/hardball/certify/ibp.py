@@ -61,7 +61,15 @@ class IBP(Certificate):
 
 
 def margins(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) -> Tensor:
-    """Lower bounds on min over j ≠ y of z_y − z_j [B], differentiable in the parameters."""
+    """Lower bounds on min over j ≠ y of z_y − z_j [B]."""
+    every = differences(graph, box, labels, rule)
+    own = torch.zeros_like(every).scatter(1, labels[:, None], torch.inf)
+    least: Tensor = (every + own).amin(1)
+    return least
+
+
+def differences(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) -> Tensor:
+    """Lower bounds on z_y − z_j [B, K], 0 at j = y; differentiable in the parameters."""
     last = _last_linear(graph)
     if last is None:
         bounds = Intervals(graph, rule).run(box)
@@ -70,9 +78,8 @@ def margins(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) 
         node, layer = last
         before = Intervals(_without(graph, node), rule).run(box)
         every = _elided(before, layer, labels, rule)
-    own = torch.zeros_like(every).scatter(1, labels[:, None], torch.inf)
-    least: Tensor = (every + own).amin(1)
-    return least
+    found: Tensor = every.scatter(1, labels[:, None], 0.0)
+    return found
 
 
 def _last_linear(graph: fx.GraphModule) -> tuple[fx.Node, nn.Linear] | None:
@@ -88,8 +95,7 @@ def _last_linear(graph: fx.GraphModule) -> tuple[fx.Node, nn.Linear] | None:
 def _without(graph: fx.GraphModule, node: fx.Node) -> fx.GraphModule:
     """The network up to the input of a node."""
     shorter = fx.Graph()
-    values = shorter.graph_copy(graph.graph, {})
-    del values
+    shorter.graph_copy(graph.graph, {})
     copied = next(one for one in reversed(shorter.nodes) if one.target == node.target)
     before: Any = copied.args[0]
     shorter.erase_node(copied)

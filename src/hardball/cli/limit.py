@@ -9,7 +9,8 @@ def limit(config: LimitConfig) -> int:
     """The largest ε a data set allows, and the robust error it forces on any classifier beyond.
 
     Two images of different class whose ε-balls meet cannot both be robustly right. Prints the
-    closest such pair and, for each ε, how many pairs conflict and the least error they force.
+    closest such pair and, for each ε, how many pairs conflict and the least error they force; in
+    linf also the share of pixels that can be moved at all behind the best threshold (--front rounding).
     """
     terminal().print(limit_table(largest_eps(config)))
     return 0

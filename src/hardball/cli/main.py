@@ -138,6 +138,11 @@ COMMANDS: dict[str, Command | Group] = {
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),
+    "report": Command(
+        place="hardball.cli.report:report",
+        about="One self-contained HTML page that tells the story of one run or several.",
+        parses=True,
+    ),
     "reproduce": Command(
         place="hardball.cli.reproduce:reproduce",
         about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
@@ -147,6 +152,12 @@ COMMANDS: dict[str, Command | Group] = {
     "explain": Command(
         place="hardball.cli.explain:explain",
         about="Saliency and perturbations of runs side by side, and how interpretable they are.",
+        parses=True,
+    ),
+    "explore": Command(
+        place="hardball.cli.explore:explore",
+        about="Draw or pick an image, attack it at any ε, and see what runs make of it: a page in the "
+        "browser.",
         parses=True,
     ),
     "limit": Command(

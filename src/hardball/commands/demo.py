@@ -11,18 +11,21 @@ from typing import Any
 from rich.console import Console
 
 from hardball import environment
-from hardball.attacks import PGD, Attack, Targeted
+from hardball.attacks import Attack
 from hardball.commands import train
+from hardball.commands.examples import ExamplesConfig
+from hardball.commands.report import gathered
 from hardball.commands.train import TrainConfig
 from hardball.data import load_dataset
 from hardball.errors import UserError
-from hardball.evaluation import evaluate
+from hardball.evaluation import evaluate, protocols, save_evaluation
 from hardball.presets import Values, merged, short_flags
 from hardball.report import demo as pages
+from hardball.report import story, verdicts
 from hardball.report.figures import as_png, training_and_accuracy
 from hardball.report.html import page
 from hardball.runs import Run, RunFolder, write_json
-from hardball.storage import write_atomically
+from hardball.storage import digest, read_bytes, write_atomically
 from hardball.training.stopping import constant_loss
 
 DATA, EPS = "digits-bw", 0.45
@@ -34,10 +37,7 @@ COMMON: Values = {
     "batch_size": 32,
     "optimizer": {"lr": 2e-3, "schedule": "linear-tail"},
 }
-ATTACKS: dict[str, Attack] = {
-    "pgd-50-x5": PGD(steps=50, restarts=5),
-    "targeted-pgd-50": Targeted(attack=PGD(steps=50)),
-}
+ATTACKS: dict[str, Attack] = dict(protocols.named(["pgd-50-x5", "targeted-pgd-50"]))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,20 +129,35 @@ def demo(
     chance = constant_loss(training.labels, training.classes)
     picture = as_png(training_and_accuracy(drawn, chance=chance, asked=EPS))
     write_atomically(out / "demo.png", picture)
-    by_hand = f"hardball evaluate runs/curriculum --eps '{list(MEASURED_AT)}' --protocol strong"
-    parts = pages.sections(found, picture, by_hand)
-    write_atomically(
-        out / "report.html", page("hardball demo", pages.summary(found), parts).encode()
-    )
+    write_atomically(out / "report.html", _page(out, found).encode())
     console.print(pages.table(found))
     console.print(pages.summary(found), soft_wrap=True, highlight=False)
     console.print(f"report: {out / 'report.html'}", soft_wrap=True, highlight=False)
     return found
 
 
+def _page(out: Path, found: dict[str, Any]) -> str:
+    """The report: the table of all seeds, and the story of the first one's runs."""
+    folders = [_folder(out, found["seeds"][0], name) for name in found["trainings"]]
+    runs = gathered(folders, ExamplesConfig())
+    again = f"hardball report {' '.join(map(str, folders))}"
+    by_hand = f"hardball evaluate runs/curriculum --eps '{list(MEASURED_AT)}' --protocol strong"
+    return page(
+        "hardball demo",
+        pages.summary(found),
+        [pages.numbers(found), *story.sections(runs, again), pages.by_hand(found, by_hand)],
+        each=verdicts.of_each(runs),
+        command=found["command"],
+    )
+
+
+def _folder(out: Path, seed: int, training: str) -> Path:
+    return out / f"seed{seed}" / pages.folder_name(training)
+
+
 def _train(contestant: Contestant, seed: int, out: Path, console: Console) -> Run:
     """Train, or take up what is there, if that is what is asked for."""
-    folder = out / f"seed{seed}" / pages.folder_name(contestant.name)
+    folder = _folder(out, seed, contestant.name)
     config = TrainConfig.of({**contestant.asked(seed), "out": folder})
     known = RunFolder(folder).config_file.exists()
     return train.train(config, resume=known, console=console)
@@ -152,6 +167,14 @@ def _measured(contestant: Contestant, seed: int, run: Run) -> dict[str, Any]:
     assert run.outcome is not None
     test = load_dataset(DATA, split="test")
     found = evaluate(run.model.cpu(), test, eps=MEASURED_AT, attacks=ATTACKS)
+    assert run.folder is not None
+    about = {
+        "split": "test",
+        "data_root": run.config["data"]["root"],
+        "weights_sha256": digest(read_bytes(run.folder.weights_file, "weights")),
+        "model": run.config["model"],
+    }
+    save_evaluation(found, run.folder.path, run.model, test, about)
     return {
         "name": contestant.name,
         "seed": seed,

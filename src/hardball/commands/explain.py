@@ -15,11 +15,11 @@ from hardball.commands.pictures import (
     Show,
     about,
     folder_for,
-    refuse_without_weights,
     save,
     silent,
 )
-from hardball.commands.subject import LoadConfig, Split, Subject, subject
+from hardball.commands.side_by_side import distinct_names, side_by_side
+from hardball.commands.subject import LoadConfig, Split, Subject
 from hardball.commands.words import flags_of
 from hardball.data import Dataset
 from hardball.errors import UserError
@@ -122,11 +122,9 @@ def explain(config: ExplainConfig, show: Show = silent) -> dict[str, Any]:
     """
     began = time.perf_counter()
     folder = folder_for(config.out, config.runs[0])
-    for path in config.runs:
-        refuse_without_weights(path)
-    subjects = [subject(config.of(path, config.split)) for path in config.runs]
-    names = _distinct_names(config.runs)
-    data = _same_data(subjects, config)
+    subjects = side_by_side(config, config.runs, config.split)
+    names, data = distinct_names(config.runs), subjects[0].data
+    _refuse_missing_images(config, len(data))
     settings = config.settings(subjects[0])
     indices = sorted({*range(config.n), *config.indices})
     chosen = data.rows(torch.tensor(indices, device=data.images.device))
@@ -190,42 +188,21 @@ def explain(config: ExplainConfig, show: Show = silent) -> dict[str, Any]:
     return result
 
 
-def _distinct_names(runs: Sequence[Path]) -> list[str]:
-    """Names to show: the path where two runs have the same."""
-    names = [about(path)["name"] for path in runs]
-    shown = [
-        str(path) if names.count(name) > 1 else name for path, name in zip(runs, names, strict=True)
-    ]
-    for path, name in zip(runs, shown, strict=True):
-        if shown.count(name) > 1:
-            raise UserError(f"{path} is named twice; name each run once")
-    return shown
-
-
-def _same_data(subjects: Sequence[Subject], config: ExplainConfig) -> Dataset:
-    """The data of all runs.
+def _refuse_missing_images(config: ExplainConfig, count: int) -> None:
+    """The images asked for are there.
 
     Raises:
-        UserError: there are several, or too few images.
+        UserError: naming the first that is not.
     """
-    first = subjects[0].data
-    for path, other in zip(config.runs, subjects, strict=True):
-        if (other.data.name, other.data.shape) != (first.name, first.shape):
-            raise UserError(
-                f"{config.runs[0]} is of {first.name} {list(first.shape)} and {path} of "
-                f"{other.data.name} {list(other.data.shape)}; name runs of the same data"
-            )
-    if config.n > len(first):
+    if config.n > count:
         raise UserError(
-            f"`n={config.n}` of the {len(first)} {config.split} images; allowed is 2 … {len(first)}"
+            f"`n={config.n}` of the {count} {config.split} images; allowed is 2 … {count}"
         )
     for index in config.indices:
-        if not 0 <= index < len(first):
+        if not 0 <= index < count:
             raise UserError(
-                f"`index={index}` of the {len(first)} {config.split} images; allowed is 0 … "
-                f"{len(first) - 1}"
+                f"`index={index}` of the {count} {config.split} images; allowed is 0 … {count - 1}"
             )
-    return first
 
 
 def _rows(run: str, measured: Measured) -> list[dict[str, Any]]:

@@ -14,7 +14,14 @@ from hardball.data import load_dataset
 from hardball.errors import Damaged, UserError
 from hardball.report import theory_figures
 from hardball.storage import read_bytes, write_atomically
-from hardball.theory import ClosestPair, ForcedError, closest_pair, conflicts, forced_errors
+from hardball.theory import (
+    ClosestPair,
+    ForcedError,
+    best_threshold,
+    closest_pair,
+    conflicts,
+    forced_errors,
+)
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -91,7 +98,7 @@ def largest_eps(config: LimitConfig) -> dict[str, Any]:
         "images": len(labels),
         "classes": len(np.unique(labels)),
         "closest_pair": asdict(closest) | {"labels": pair},
-        "curve": [_point(forced) for forced in curve],
+        "curve": [_point(forced) | _rounded(images, forced) for forced in curve],
         "seconds": {
             "closest_pair": round(searched, 2),
             "curve": round(time.perf_counter() - began - searched, 2),
@@ -121,6 +128,14 @@ def _point(forced: ForcedError) -> dict[str, Any]:
         "error": forced.error,
         "proof": forced.proof,
     }
+
+
+def _rounded(images: Any, forced: ForcedError) -> dict[str, Any]:
+    """What rounding would leave an adversary at this ε: see `theory.threshold`."""
+    if forced.norm != "linf" or forced.eps > 1:
+        return {}
+    best = best_threshold(images, forced.eps)
+    return {"threshold": best.threshold, "movable": best.movable, "fixed_above": best.above}
 
 
 def _load(config: LimitConfig) -> tuple[Any, Any]:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hardball.commands.words import flags_of
 from hardball.errors import UserError
 from hardball.report import theory_figures
 from hardball.storage import write_atomically
@@ -39,6 +40,10 @@ class Outputs:
     """JSON file for the numbers."""
     figure: Path | None = None
     """Picture of them; the suffix chooses the format."""
+
+    def command(self, topic: str) -> str:
+        """What remakes the numbers."""
+        return " ".join(["hardball theory", topic, *flags_of(self, never=("out", "figure"))])
 
     def save(self, found: Found, draw: Callable[[], "Figure"]) -> None:
         """Write and draw what is asked for."""
@@ -83,6 +88,7 @@ def gaussian(config: GaussianConfig) -> Found:
         "optimal": optimum,
         "log_optimal": [model.log_robust_error(e, config.norm) for e in radii],
         "bayes_rule": naive,
+        "command": config.command("gaussian"),
     }
     lines = {"optimal classifier": optimum, "Bayes rule": naive}
     config.save(found, lambda: theory_figures.gaussian_errors(radii, lines))
@@ -125,6 +131,7 @@ def bernoulli(config: BernoulliConfig) -> Found:
         "eps": radii,
         "threshold": [s for s, _ in best],
         "error": [e for _, e in best],
+        "command": config.command("bernoulli"),
     }
     if k <= LARGEST_SURFACE and config.out is not None:
         found["surface"] = formulas.l0_surface(k, t).tolist()
@@ -147,7 +154,12 @@ def limits(config: LimitsConfig) -> Found:
     sizes = config.k if config.k is not None else list(range(10, 101, 10))
     chances = config.t if config.t is not None else [0.1, 0.2, 0.3, 0.4, 0.5]
     grid = {c: {n: formulas.l0_largest_eps(n, c) for n in sizes} for c in chances}
-    found = {"k": sizes, "t": chances, "largest_eps": [list(row.values()) for row in grid.values()]}
+    found = {
+        "k": sizes,
+        "t": chances,
+        "largest_eps": [list(row.values()) for row in grid.values()],
+        "command": config.command("limits"),
+    }
     config.save(found, lambda: theory_figures.largest_l0_eps(grid))
     return found
 
@@ -200,6 +212,7 @@ def hardness(config: HardnessConfig) -> Found:
         "right": best.right.tolist(),
         "accuracy": best.accuracy,
         "bound": best.bound,
+        "command": config.command("hardness"),
     }
     kind = "distance-3 independent set" if domain == "support" else "independent set"
     title = f"best robust accuracy {len(best.right)}/{vertices}: a maximum {kind}"

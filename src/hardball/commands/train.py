@@ -166,7 +166,9 @@ def train(
         "origin": None,
     }
     model = fresh(about, settings.seed, trust=config.trust)
-    if origin is not None:
+    if origin is None:
+        prepare(model, settings)
+    else:
         digest = storage.load_weights(model, weights_of(origin))
         about["origin"] = {"path": str(origin), "sha256": digest}
     return fit(
@@ -217,8 +219,11 @@ def resume(
         moved: Machine = replace(settings.machine, **machine)
         settings = replace(settings, machine=moved)
     model = fresh(config, settings.seed, trust=trusts("model"))
-    if config.get("origin") and not checkpoint.exists(RunFolder(path).state):
-        _start_from(model, config["origin"])
+    if not checkpoint.exists(RunFolder(path).state):
+        if config.get("origin"):
+            _start_from(model, config["origin"])
+        else:
+            prepare(model, settings)
     known = config["data"]
     return fit(
         model,
@@ -290,6 +295,13 @@ def fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))
         return model_from(about, trust=trust)
+
+
+def prepare(model: nn.Module, settings: Settings) -> None:
+    """Random weights as the objective wants them, by the seed."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(derive(settings.seed, 0, 1))
+        settings.objective.prepare(model)
 
 
 def _start_from(model: nn.Module, origin: Config) -> None:

@@ -14,7 +14,7 @@ from zlib import crc32
 import torch
 from torch import Tensor
 
-from hardball.attacks import Attack, Classifier
+from hardball.attacks import Attack, AttackResult, Classifier
 from hardball.data import Dataset
 from hardball.evaluation.forward import logits_of
 from hardball.losses import correct
@@ -59,19 +59,24 @@ class TaskResult:
         return self.rows[self.broken]
 
 
+def search(model: Classifier, data: Dataset, task: Task) -> AttackResult:
+    """What the task's attack returns, unconfirmed. The random numbers of an example depend on (seed,
+    attack, ε, its index)."""
+    here = task.rows.to(data.images.device)
+    place = (crc32(task.name.encode()), _as_int(float(task.threat.eps)))
+    sources = generators(task.seed, task.rows.tolist(), *place)
+    return task.attack(model, data.images[here], data.labels[here], task.threat, generator=sources)
+
+
 def attempt(model: Classifier, data: Dataset, task: Task, batch_size: int) -> TaskResult:
-    """Do a task. The random numbers of an example depend on (seed, attack, ε, its index).
+    """Do a task.
 
     The attack's own report is not believed: an example is broken if what the attack returns for it
     lies in ball and box and is misclassified in a forward pass of its own.
     """
     started = time.monotonic()
     rows = task.rows
-    here = rows.to(data.images.device)
-    images, labels = data.images[here], data.labels[here]
-    place = (crc32(task.name.encode()), _as_int(float(task.threat.eps)))
-    sources = generators(task.seed, rows.tolist(), *place)
-    result = task.attack(model, images, labels, task.threat, generator=sources)
+    result = search(model, data, task)
     claimed = result.fooled.cpu()
     examples = result.examples.detach()[claimed.to(result.examples.device)]
     confirmed = confirms(model, data, rows[claimed], examples, task.threat, batch_size)

@@ -1,5 +1,6 @@
 """Saliency and perturbations of images, with numbers for how interpretable they are."""
 
+from hardball.interpretation.look import Look, look
 from hardball.interpretation.measures import (
     MEASURES,
     Mean,
@@ -19,6 +20,7 @@ __all__ = [
     "METHODS",
     "PERTURBATION",
     "SALIENCY",
+    "Look",
     "Mean",
     "View",
     "ViewSettings",
@@ -27,6 +29,7 @@ __all__ = [
     "foreground",
     "foreground_share",
     "gini",
+    "look",
     "loss_gradient",
     "mean_of",
     "method_named",

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from hardball.attacks import PGD, Attack, Classifier
+from hardball.attacks import PGD, Attack, BehindFront, Classifier
 from hardball.data import Dataset
+from hardball.fronts import bent_front_of
 from hardball.losses import cross_entropy
 from hardball.seeding import generators
 from hardball.threats import Generator, ThreatModel
@@ -22,7 +23,8 @@ class AdversarialLoss:
 
     Of PGD the final iterate counts, as in training, not the first one that is misclassified: the
     loss there would end just beyond the decision boundary. Of several restarts the one of highest
-    loss counts. Any other attack gives what it gives in an evaluation; most attack only images that
+    loss counts. Behind a model's front it runs in the box that is
+    reachable there. Any other attack gives what it gives in an evaluation; most attack only images that
     are classified correctly. At ε = 0 the examples are the images: the standard loss.
 
     The random numbers of an example depend on `seed` and its place in the batch alone, so two values
@@ -62,10 +64,12 @@ class AdversarialLoss:
             found = self.attack(model, images, labels, self.threat, generator=sources).examples
             return found, losses_at(model, found, labels)
         attack = self.attack.at(eps)
+        behind = self.threat.norm == "linf" and bent_front_of(model) is not None
+        perturb = BehindFront(attack=attack).perturb if behind else attack.perturb
         worst, highest = images, torch.full(labels.shape, -torch.inf, device=labels.device)
         for _ in range(attack.restarts):
             # the sources go on from one restart to the next
-            found = attack.perturb(model, images, labels, self.threat, generator=sources)
+            found = perturb(model, images, labels, self.threat, generator=sources)
             losses = losses_at(model, found, labels)
             higher = (losses > highest).view(-1, *(1,) * (images.dim() - 1))
             worst, highest = torch.where(higher, found, worst), torch.maximum(highest, losses)

@@ -7,7 +7,8 @@ from typing import Any
 
 from rich.table import Table
 
-from hardball.report.html import Section
+from hardball.report.blocks import Commands, Section
+from hardball.report.blocks import Table as PageTable
 from hardball.runs import COLLAPSED
 
 Found = Mapping[str, Any]
@@ -25,33 +26,29 @@ def summary(found: Found) -> str:
     )
 
 
-def sections(found: Found, picture: bytes, evaluation_command: str) -> list[Section]:
-    """The report's parts."""
+def numbers(found: Found) -> Section:
+    """All seeds in one table."""
     seeds = found["seeds"]
     measured = "seed " + str(seeds[0]) if len(seeds) == 1 else f"mean of {len(seeds)} seeds"
-    first = [row for row in found["results"] if row["seed"] == seeds[0]]
-    return [
-        Section(
-            title="Stuck, and not",
-            text="Left: the training loss; the dotted line is what a constant prediction gets. Right: "
-            f"test accuracy under the pointwise worst of {', '.join(found['attacks'])}, with 95% Wilson "
-            f"intervals. Both for seed {seeds[0]}.",
-            picture=picture,
-        ),
-        Section(
-            title="Numbers",
-            text=f"Test accuracy by ε of the attack, n={found['n']}, {measured}.",
-            columns=_columns(found),
-            rows=_cells(found),
-        ),
-        Section(
-            title="The same by hand",
-            text=f"{found['data']} are scikit-learn's 8×8 digits in black and white, so that any ε below ½ "
-            "leaves each pixel recoverable in principle. Each training below can be interrupted, resumed, "
-            "extended and measured on its own.",
-            commands=[*(row["command"] for row in first), evaluation_command],
-        ),
-    ]
+    return Section(
+        title="Numbers",
+        text=f"Test accuracy by ε of the attack (pointwise worst of {', '.join(found['attacks'])}), "
+        f"n={found['n']}, {measured}. What follows shows seed {seeds[0]}.",
+        blocks=[PageTable(columns=_columns(found), rows=_cells(found))],
+        commands=[found["command"]],
+    )
+
+
+def by_hand(found: Found, evaluation_command: str) -> Section:
+    """The same as commands."""
+    first = [row for row in found["results"] if row["seed"] == found["seeds"][0]]
+    return Section(
+        title="The same by hand",
+        text=f"{found['data']} are scikit-learn's 8×8 digits in black and white, so that any ε below ½ "
+        "leaves each pixel recoverable in principle. Each training below can be interrupted, resumed, "
+        "extended and measured on its own.",
+        blocks=[Commands(lines=[*(row["command"] for row in first), evaluation_command])],
+    )
 
 
 def table(found: Found) -> Table:

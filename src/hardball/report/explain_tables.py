@@ -43,8 +43,9 @@ def difference_table(found: Found) -> Table:
 
 
 def _columns(table: Table) -> None:
-    for name in ("run", "map", "ε"):
-        table.add_column(name, justify="right" if name == "ε" else "left", overflow="fold")
+    table.add_column("run", overflow="fold")
+    table.add_column("map", no_wrap=True)
+    table.add_column("ε", justify="right", no_wrap=True)
     for name in MEASURES.values():
         table.add_column(name, justify="right", no_wrap=True)
 

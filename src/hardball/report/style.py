@@ -8,8 +8,20 @@ if TYPE_CHECKING:
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#000000")
 """Of lines: Okabe and Ito's, distinct for colour-blind readers too."""
 
+ON_LIGHT = ("#0072b2", "#d55e00", "#008a64", "#b8608f", "#2f8fc6", "#a97400", "#000000")
+"""The same on a light page: those with a contrast below 3 are darker."""
+
+ON_DARK = ("#4fa8e0", "#f28e4f", "#2fc39a", "#e6a3c8", "#8fd3f7", "#f3c14b", "#e8e8e8")
+"""The same on a dark page."""
+
 DASHES = ("-", "--", "-.", ":")
 """Line styles, so that colour is never the only difference."""
+
+SVG_DASHES = {"-": "none", "--": "7 4", "-.": "8 3 2 3", ":": "2 3"}
+"""The same, as SVG has them."""
+
+NORMS = {"linf": "ℓ∞", "l2": "ℓ2", "l0": "ℓ0", "unbounded": "unbounded"}
+"""As they are written."""
 
 SURFACE = "viridis"
 """Of values on a plane: even in lightness, also in grey."""

@@ -58,7 +58,9 @@ def limit_table(found: dict[str, Any]) -> Table:
         f"{closest['distance'] / 2:.4g} forces no error",
         title_justify="left",
     )
-    for column in ("ε", "conflicts", "least forced error", "images", "proof"):
+    rounded = "movable" in found["curve"][0]
+    rounding = ("movable behind a threshold",) if rounded else ()
+    for column in ("ε", "conflicts", "least forced error", "images", "proof", *rounding):
         table.add_column(column, justify="left" if column == "proof" else "right")
     for point in found["curve"]:
         low, high = point["error"]
@@ -69,5 +71,6 @@ def limit_table(found: dict[str, Any]) -> Table:
             f"{low:.3%}" if least == most else f"{low:.3%} – {high:.3%}",
             f"{least}" if least == most else f"{least} – {most}",
             point["proof"],
+            *([f"{point['movable']:.1%} at {point['threshold']:.2f}"] if rounded else []),
         )
     return table

@@ -16,6 +16,7 @@ from hardball.theory.feasible import (
 from hardball.theory.finite import FiniteDistribution, RobustOptimum, optimal_robust
 from hardball.theory.gaussian import Gaussian, LinearRule
 from hardball.theory.hardness import graph_distribution
+from hardball.theory.threshold import Threshold, best_threshold
 
 __all__ = [
     "Bernoulli",
@@ -25,6 +26,8 @@ __all__ = [
     "Gaussian",
     "LinearRule",
     "RobustOptimum",
+    "Threshold",
+    "best_threshold",
     "closest_pair",
     "conflicts",
     "forced_error",

@@ -5,7 +5,16 @@ from hardball.training.course import Course
 from hardball.training.curricula import CURRICULA, Adaptive, Constant, Curriculum, Iterative
 from hardball.training.fit import fit
 from hardball.training.machine import Machine
-from hardball.training.objectives import MART, OBJECTIVES, TRADES, Adversarial, Objective
+from hardball.training.objectives import (
+    MART,
+    MTLIBP,
+    OBJECTIVES,
+    SABR,
+    TRADES,
+    Adversarial,
+    IBPLoss,
+    Objective,
+)
 from hardball.training.optim import Optimizer
 from hardball.training.settings import Settings
 from hardball.training.stopping import Stopping
@@ -13,13 +22,16 @@ from hardball.training.stopping import Stopping
 __all__ = [
     "CURRICULA",
     "MART",
+    "MTLIBP",
     "OBJECTIVES",
+    "SABR",
     "TRADES",
     "Adaptive",
     "Adversarial",
     "Constant",
     "Course",
     "Curriculum",
+    "IBPLoss",
     "Iterative",
     "Machine",
     "Objective",

@@ -76,7 +76,9 @@ class Trainer:
         if not model.training:
             model.train()
         self.threat = ThreatModel(settings.norm, curriculum.largest)
-        wrapped, self.optimizer = fabric.setup(Passes(model), settings.optimizer.of(model))
+        wrapped, self.optimizer = fabric.setup(
+            Passes(model, bounded=settings.objective.needs_bounds), settings.optimizer.of(model)
+        )
         check_classes(model, train)
         self.carried = Carried(train.images) if settings.attack.carry else None
         self.average = (

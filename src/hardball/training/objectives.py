@@ -3,13 +3,14 @@
 Shapes: B examples, K classes; logits [B, K], labels int64 [B], losses [B].
 """
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 from hardball import names
 from hardball.errors import UserError
@@ -27,6 +28,10 @@ class Objective:
 
     needs_clean: ClassVar[bool] = False
     """`loss` and `climbed` are given the logits of the clean images too, for one more pass each."""
+    needs_attack: ClassVar[bool] = True
+    """The training attack runs; without it the adversarial examples are the images themselves."""
+    needs_bounds: ClassVar[bool] = False
+    """`loss` is given the worst logits that interval bounds allow in `box` (ℓ∞ only)."""
 
     label_smoothing: float = 0.0
     """Share of the label's weight that is spread evenly over all classes (cross entropy terms)."""
@@ -45,7 +50,28 @@ class Objective:
             labels: int64 [B].
             clean: logits [B, K] of the images themselves, if `needs_clean`; else None.
         """
+        # an objective with `needs_bounds` writes `bounded` instead
         raise TypeError(f"{type(self).__name__} is an objective without a method `loss`; write one")
+
+    def bounded(self, adversarial: Tensor, labels: Tensor, worst: Tensor) -> Tensor:
+        """What the parameters descend, [B], if `needs_bounds`.
+
+        Args:
+            adversarial: logits [B, K] of the adversarial examples.
+            labels: int64 [B].
+            worst: upper bounds on z_j − z_y [B, K] over the box, as logits: their cross entropy is an
+                upper bound of that of every image in the box.
+        """
+        raise TypeError(
+            f"{type(self).__name__} needs bounds and has no method `bounded`; write one"
+        )
+
+    def box(self, images: Tensor, adversarial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        """The pixels between which bounds are wanted, if `needs_bounds`: ball ∩ [0, 1]."""
+        return (images - eps).clamp(min=0), (images + eps).clamp(max=1)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Change random initial weights as the objective wants them, before training from scratch."""
 
     def climbed(self, logits: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
         """What the training attack climbs, [B]: the cross entropy unless an objective says otherwise.
@@ -121,6 +147,80 @@ class MART(Objective):
         return boosted + self.beta * kl(adversarial, clean) * (1 - probability)
 
 
+@dataclass(frozen=True, kw_only=True)
+class IBPLoss(Objective):
+    """Cross entropy of the worst logits that interval bounds allow: certified training (Gowal et al.
+    2018), with the initialisation of Shi et al. 2021 where asked for. No attack runs.
+
+    The loss bounds the adversarial one from above. Raise ε slowly from 0 (an iterative curriculum):
+    at a large ε bounds of random weights say nothing. Without the regularisers of Shi et al.
+    """
+
+    needs_attack: ClassVar[bool] = False
+    needs_bounds: ClassVar[bool] = True
+
+    init: bool = False
+    """Draw initial weights from N(0, 2π/n²), n inputs each: then bounds neither grow nor shrink from
+    layer to layer. For deep networks; those of a few layers learn better without."""
+
+    def bounded(self, adversarial: Tensor, labels: Tensor, worst: Tensor) -> Tensor:
+        return self.smoothed(worst, labels)
+
+    def prepare(self, model: nn.Module) -> None:
+        """Shi et al. 2021, equation 5."""
+        if not self.init:
+            return
+        for layer in model.modules():
+            if isinstance(layer, nn.Linear | nn.Conv2d):
+                inputs = layer.weight[0].numel()
+                nn.init.normal_(layer.weight, std=math.sqrt(2 * math.pi) / inputs)
+                if layer.bias is not None:
+                    nn.init.zeros_(layer.bias)
+
+
+@dataclass(frozen=True, kw_only=True)
+class MTLIBP(IBPLoss):
+    """(1 − α)·ℓ(f(x'), y) + α·ℓ(worst, y): a mixture of adversarial training and interval bounds (De
+    Palma et al. 2024)."""
+
+    needs_attack: ClassVar[bool] = True
+
+    alpha: float = 0.5
+    """Share α of the bounds: 0 is adversarial training, 1 is `IBPLoss`."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.alpha <= 1:
+            raise UserError(f"alpha={self.alpha}; allowed is a share, 0 to 1")
+
+    def bounded(self, adversarial: Tensor, labels: Tensor, worst: Tensor) -> Tensor:
+        attacked = self.smoothed(adversarial, labels)
+        return (1 - self.alpha) * attacked + self.alpha * self.smoothed(worst, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class SABR(IBPLoss):
+    """Cross entropy of the worst logits in a small box around the adversarial example (Müller et al.
+    2023): less is proved than by `IBPLoss`, and more is learned."""
+
+    needs_attack: ClassVar[bool] = True
+
+    share: float = 0.4
+    """Radius of the box ÷ ε. Its centre is the adversarial example, moved so that the box stays in the
+    ball."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if not 0 <= self.share <= 1:
+            raise UserError(f"share={self.share}; allowed is 0 to 1")
+
+    def box(self, images: Tensor, adversarial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
+        small = self.share * eps
+        room = eps - small
+        centre = images + (adversarial - images).clamp(-room, room)
+        return (centre - small).clamp(min=0), (centre + small).clamp(max=1)
+
+
 def _log_of_the_rest(logits: Tensor, labels: Tensor) -> Tensor:
     """log(1 − max_{k≠y} p_k) [B], as the sum of all other probabilities: exact where 1 − p is not."""
     log_p = F.log_softmax(logits.float(), dim=1)
@@ -137,6 +237,9 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "adversarial": Adversarial,
     "trades": TRADES,
     "mart": MART,
+    "ibp": IBPLoss,
+    "mtl-ibp": MTLIBP,
+    "sabr": SABR,
 }
 """name → class."""
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hardball.attacks import PGD, Attack, BruteForce
+from hardball.attacks import PGD, Attack, BehindFront, BruteForce
 from hardball.data import Dataset
 from hardball.isolation import evaluating
 from hardball.losses import correct
@@ -63,6 +63,9 @@ def probe(
     fabric, total = update.fabric, min(plan.images, len(held))
     training = update.settings.attack.at(float(threat.eps))
     attacks = plan.attacks(training, threat.norm)
+    if update.front is not None:
+        behind = {n: BehindFront(attack=a) for n, a in attacks.items() if isinstance(a, PGD)}
+        attacks |= behind
     rows = torch.arange(fabric.global_rank, total, fabric.world_size, device=held.images.device)
     images, labels = update.laid_out(held.images[rows]), held.labels[rows]
     right: list[int] = []

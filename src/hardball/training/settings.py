@@ -65,6 +65,11 @@ class Settings:
                 f"random_start=False with {type(self.objective).__name__}, whose attack may have no "
                 "gradient at the image itself; allow the random start"
             )
+        if self.objective.needs_bounds and self.norm != "linf":
+            raise UserError(
+                f"norm={self.norm} with {type(self.objective).__name__}, whose bounds are those of "
+                "linf; use norm=linf, or another objective"
+            )
         trainable = [name for name, geometry in GEOMETRIES.items() if geometry.radii[0] == 0]
         if self.norm not in trainable:
             raise unknown("norm to train with", self.norm, trainable)

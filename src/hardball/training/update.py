@@ -12,10 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from hardball.attacks import PGD
-from hardball.attacks.box import scaled
+from hardball.attacks.box import perturb_behind
+from hardball.certify.ibp import differences
+from hardball.certify.intervals import Box, Propagation, traced
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
-from hardball.fronts import Front, InBox, Reach, bent_front_of
+from hardball.fronts import Front, bent_front_of
 from hardball.isolation import evaluating, untouched
 from hardball.losses import Loss, correct, cross_entropy
 from hardball.perf import Captured
@@ -95,14 +97,31 @@ class Sums:
 
 
 class Passes(nn.Module):
-    """Several passes of one model in one call: what DDP needs to see them as one."""
+    """Several passes of one model in one call: what DDP needs to see them as one.
 
-    def __init__(self, model: nn.Module) -> None:
+    Args:
+        model: images → logits.
+        bounded: it is asked for interval bounds, too.
+
+    Raises:
+        CannotRun: an operation of the model without an interval form.
+    """
+
+    def __init__(self, model: nn.Module, *, bounded: bool = False) -> None:
         super().__init__()
         self.model = model
+        # in a list: the graph's layers are the model's, and no second ones
+        self._graphs = [traced(model)] if bounded else []
 
-    def forward(self, *batches: Tensor) -> list[Tensor]:
-        return [self.model(images) for images in batches]
+    def forward(
+        self, *batches: Tensor, box: Box | None = None, labels: Tensor | None = None
+    ) -> list[Tensor]:
+        """Logits of each batch; and last, for a box, upper bounds on z_j − z_y in it, y from `labels`."""
+        found: list[Tensor] = [self.model(images) for images in batches]
+        if box is not None and labels is not None:
+            (graph,) = self._graphs
+            found.append(-differences(graph, box, labels, Propagation(rounding=False)))
+        return found
 
 
 def check_classes(model: nn.Module, data: Dataset) -> None:
@@ -141,7 +160,14 @@ class Update:
         carried: Carried | None = None,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        found = bent_front_of(model) if settings.norm == "linf" else None
+        found = bent_front_of(model)
+        if found is not None and settings.norm != "linf":
+            if not found[0].continuous:
+                raise UserError(
+                    f"norm={settings.norm} with a front that jumps, through which no gradient leads; "
+                    "train in linf, or behind a smooth front: `front_args={steepness: 40}`"
+                )
+            found = None
         self.front: Front | None = None if found is None else found[0]
         """The attack runs behind it, where there is one."""
         attacked = model if found is None else found[1]
@@ -154,8 +180,9 @@ class Update:
         return images.contiguous(memory_format=self.layout)
 
     def attack_at(self, threat: ThreatModel, *, finishing: bool = False) -> PGD | None:
-        """The attack for this threat model; none at ε = 0 (standard training)."""
-        eps = float(threat.eps)
+        """The attack for this threat model; none at ε = 0 (standard training), or if the objective
+        needs none."""
+        eps = float(threat.eps) if self.settings.objective.needs_attack else 0.0
         return self.settings.attack.at(eps, finishing=finishing) if eps > 0 else None
 
     def attack_steps(self, threat: ThreatModel, *, finishing: bool = False) -> int:
@@ -189,19 +216,25 @@ class Update:
         images = AUGMENTATIONS[self.settings.augmentation](images, self.generator)
         batch = self._attacked(attack, images, labels, threat, rows, first)
         self.optimizer.zero_grad(set_to_none=True)
-        logits, clean = self._logits(batch)
-        losses = self.settings.objective.loss(logits, batch.labels, clean) * batch.weight
+        losses, logits = self._losses(batch, float(threat.eps))
+        losses = losses * batch.weight
         # DDP averages over processes, whose shares may differ by one: sum, then scale
         self.fabric.backward(losses.sum() * (self.fabric.world_size / total))
         return self._done(losses.detach(), logits.detach(), batch, _steps(attack))
 
-    def _logits(self, batch: "_Batch") -> tuple[Tensor, Tensor | None]:
-        """Logits of the adversarial examples, and of the clean images if the objective needs them."""
-        if not self.settings.objective.needs_clean:
+    def _losses(self, batch: "_Batch", eps: float) -> tuple[Tensor, Tensor]:
+        """The objective's losses, and the logits by which training is watched: those of the adversarial
+        examples, or the worst that bounds allow."""
+        objective, labels = self.settings.objective, batch.labels
+        if objective.needs_bounds:
+            low, high = objective.box(batch.clean, batch.adversarial, eps)
+            logits, worst = self.wrapped(batch.adversarial, box=Box(low, high), labels=labels)
+            return objective.bounded(logits, labels, worst), worst
+        if not objective.needs_clean:
             (logits,) = self.wrapped(batch.adversarial)
-            return logits, None
+            return objective.loss(logits, labels, None), logits
         clean, logits = self.wrapped(batch.clean, batch.adversarial)
-        return logits, clean
+        return objective.loss(logits, labels, clean), logits
 
     def apply(self) -> None:
         """Take the optimiser's step, and process 0's buffers (batch-norm statistics), so that all
@@ -258,16 +291,16 @@ class Update:
         with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
             climbed = None if watched or self.settings.attack.loss else self._climbed(images)
             if self.front is not None:
-                reach = Reach(self.front, images, threat)
-                found = scaled(attack, threat).perturb(
-                    reach.network(self.attacked, relaxed=True),
-                    reach.points,
+                return perturb_behind(
+                    attack,
+                    self.front,
+                    self.attacked,
+                    images,
                     labels,
-                    InBox(),
-                    start=reach.from_pixels(start),
+                    threat,
+                    start=start,
                     loss=climbed,
                 )
-                return reach.pull_back(found)
             return attack.perturb(self.attacked, images, labels, threat, start=start, loss=climbed)
 
     def _climbed(self, images: Tensor) -> Loss:

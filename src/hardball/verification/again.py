@@ -91,21 +91,24 @@ class Again:
         holds = not exceeds(found, len(tried), SHARE)
         notes.note("challenge", f"{found} of {len(tried)} broken at ε={self._eps:g}", holds)
         power = again / len(sample) if len(sample) else 1.0
+        basis = (
+            f"The same attack breaks {again} of {len(sample)} images that have a witness."
+            if len(sample)
+            else "No image has a witness of an attack; this is for an attack that breaks all such images."
+        )
         chances = [
-            f"{share:.0%} with probability "
+            f"of {share:.0%} with probability "
             + f"{chance_of_notice(round(share * len(remaining)), len(remaining), len(tried), power):.1%}"
             for share in REMOVED
         ]
-        basis = (
-            f"the attack breaks {again} of {len(sample)} images that have a witness"
-            if len(sample)
-            else "no image has a witness of an attack; for an attack that breaks each such image"
+        least = next(
+            (k for k in range(1, len(tried) + 1) if exceeds(k, len(tried), SHARE)), len(tried) + 1
         )
         notes.remarks.append(
             f"Challenge (`seed={self.seed}`): {found} of {len(tried)} images said to be robust at "
-            f"ε={self._eps:g} were broken anew; more than luck explains ({SHARE:.0%}, 95%) does not hold. "
-            f"{basis[0].upper()}{basis[1:]}. Had the witnesses been removed of this share of the images "
-            f"said to be robust, it would show: {', '.join(chances)}."
+            f"ε={self._eps:g} were broken anew; {least} or more refute the figure. {basis} If the "
+            "witnesses of a share of the images said to be robust had been removed, this would refute "
+            f"it: {', '.join(chances)}."
         )
 
     def _attacked(self, rows: Array) -> Flags:

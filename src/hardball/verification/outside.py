@@ -25,7 +25,7 @@ from torch import Tensor
 
 from hardball import names
 from hardball.errors import UserError
-from hardball.models import MODELS
+from hardball.models import FRONTS, MODELS
 from hardball.verification import plain
 from hardball.verification.arithmetic import Array, Flags, exceeds
 
@@ -92,20 +92,23 @@ class Outside:
             return load_file(here / "wanted")["found"]
 
     def _network(self) -> dict[str, Any]:
-        """How the script builds it: by the module that it is written in."""
-        name, arguments = self.model["name"], self.model.get("args") or {}
-        positional: list[Any] = []
-        if not names.is_own(name):
-            positional = [self.model["shape"], self.model["classes"]]
-            name = names.name_of(MODELS[name], {})
-        module, _, attribute = name.partition(":")
-        return {
-            "module": module,
-            "attribute": attribute,
-            "positional": positional,
-            "arguments": arguments,
-            "weights": str(self.weights.resolve()),
-        }
+        """How the script builds it, and its front if it has one: by the modules they are written in."""
+        name, front = self.model["name"], self.model.get("front")
+        own = names.is_own(name)
+        spec = _place(name if own else names.name_of(MODELS[name], {}), self.model.get("args"))
+        if not own:
+            spec["positional"] = [self.model["shape"], self.model["classes"]]
+        before = []
+        if front is not None:
+            before = [_place(names.name_of(FRONTS[front], {}), self.model.get("front_args"))]
+        return {"parts": [*before, spec], "weights": str(self.weights.resolve())}
+
+
+def _place(name: str, arguments: Mapping[str, Any] | None) -> dict[str, Any]:
+    """Of "package.module:name"."""
+    module, _, attribute = name.partition(":")
+    spec = {"module": module, "attribute": attribute, "arguments": dict(arguments or {})}
+    return spec | {"positional": []}
 
 
 def around(images: Tensor, norm: str, eps: float, seed: int) -> Tensor:

@@ -15,13 +15,20 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 
-def network(spec: dict[str, Any]) -> nn.Module:
-    """The network, with its weights, in evaluation mode."""
-    sys.path.insert(0, os.getcwd())
+def part(spec: dict[str, Any]) -> nn.Module:
+    """What a module of that name makes."""
     made: Any = importlib.import_module(spec["module"])
     for name in spec["attribute"].split("."):
         made = getattr(made, name)
     found: nn.Module = made(*spec["positional"], **spec["arguments"])
+    return found
+
+
+def network(spec: dict[str, Any]) -> nn.Module:
+    """The network, its parts in a row, with its weights, in evaluation mode."""
+    sys.path.insert(0, os.getcwd())
+    parts = [part(one) for one in spec["parts"]]
+    found = parts[0] if len(parts) == 1 else nn.Sequential(*parts)
     found.load_state_dict(load_file(spec["weights"]))
     return found.float().eval()
 

@@ -2,8 +2,7 @@
 
 `full` takes the paper's numbers where it gives them (2000 steps, ten restarts, 10⁸ random samples on
 each of 128 images: weeks). ZOO takes weight 1000 in all of them: at its library's default of 0.001 it
-breaks almost nothing. `standard` is made for the MNIST network on
-one core, in twelve minutes; `quick` for a minute or two.
+breaks almost nothing. How long `standard` and `quick` take is measured: docs/checklist.md, "Budgets".
 """
 
 from dataclasses import dataclass
@@ -13,7 +12,7 @@ from hardball.errors import unknown
 
 @dataclass(frozen=True, kw_only=True)
 class Budget:
-    """Images (the first of those measured) and effort of each check."""
+    """Images (drawn by the seed from those measured) and effort of each check."""
 
     name: str
     images: int

@@ -54,7 +54,7 @@ def _attacked_first(context: Context) -> Tensor:
     rows = context.images_right(context.budget.images)
     images, labels = context.tensors(rows)
     attacked = [starts(context, rows)]
-    with suppress(NoGradient):  # then random points must do
+    with suppress(NoGradient, RuntimeError):  # then random points must do
         search = PGD(steps=RISING_STEPS, keep="last")
         draws = generators(context.seed, rows.tolist(), 8)
         attacked.append(
