@@ -1,5 +1,6 @@
 # The public names and where they come from: the one list, which type checkers read and which
 # __init__.py follows.
+from . import interpretation as interpretation
 from . import landscape as landscape
 from ._version import __version__ as __version__
 from .attacks import PGD as PGD
