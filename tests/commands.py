@@ -103,8 +103,10 @@ def run(
     return start(words, folder, planned=planned, instead=instead).end()
 
 
-def run_two(words: Sequence[object], folder: Path, *, planned: Signal | None = None) -> list[Ended]:
-    """Run `hardball *words` as two processes, as a launcher does; `planned` is for the first."""
+def run_two(
+    words: Sequence[object], folder: Path, *, planned: Signal | None = None, rank: int = 0
+) -> list[Ended]:
+    """Run `hardball *words` as two processes, as a launcher does; `planned` is for that of `rank`."""
     # As under torchrun, this process holds the store where they meet. A free port given to one of
     # them to open could be another program's by then.
     store = TCPStore("127.0.0.1", 0, is_master=True, wait_for_workers=False)
@@ -116,10 +118,10 @@ def run_two(words: Sequence[object], folder: Path, *, planned: Signal | None = N
         start(
             words,
             folder,
-            planned=planned if rank == 0 else None,
-            environment=shared | {"LOCAL_RANK": str(rank)},
+            planned=planned if place == rank else None,
+            environment=shared | {"LOCAL_RANK": str(place)},
         )
-        for rank in range(2)
+        for place in range(2)
     ]
     return [one.end() for one in both]
 
@@ -156,7 +158,11 @@ def _run(
     warnings.filterwarnings("ignore", module="(?!hardball)")
     for place, value in instead.items():
         module, _, name = place.partition(":")
-        setattr(importlib.import_module(module), name, value)
+        owner = importlib.import_module(module)
+        *path, name = name.split(".")
+        for part in path:
+            owner = getattr(owner, part)
+        setattr(owner, name, value)
     if planned is not None:
         _plan(planned)
     main(words)

@@ -284,7 +284,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "config missing": ((*RUN, "--config", "no.yaml"), "cannot read --config no.yaml: No such"),
     "config damaged": ((*RUN, "--config", "damaged.yaml"), "cannot read --config damaged.yaml"),
     "config binary": ((*RUN, "--config", "w.bin"), "cannot read --config w.bin"),
-    "config a list": ((*RUN, "--config", "list.yaml"), "list.yaml is no YAML mapping"),
+    "config a list": ((*RUN, "--config", "list.yaml"), "no YAML mapping; write lines"),
     "config unknown": (
         (*RUN, "--config", "unknown.yaml"),
         "unknown flag --epz; did you mean --eps?",
@@ -357,11 +357,21 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "strategy": ((*RUN, "--strategy", "deepspeed"), "strategy=deepspeed"),
     "tpu": ((*RUN, "--accelerator", "tpu"), "accelerator=tpu"),
     "processes": ((*RUN, "--accelerator", "cpu", "--devices", 999), "--devices 999 on"),
-    "width": ((*RUN, "--model-args", "{width: -1}"), "negative dimension -1"),
+    "width": ((*RUN, "--model-args", "{width: -1}"), "width=-1; allowed is 1 or more"),
     "half a width": (
         (*RUN, "--model-args", "{width: 1.5}"),
-        "model digits_cnn with {'width': 1.5}",
+        "model digits_cnn: width=1.5; allowed is int",
     ),
+    "a billion wide": ((*RUN, "--model-args", "{width: 1000000000}"), "change --model-args"),
+    "many processes": (
+        ("evaluate", "r", "--n", 20, "--processes", 9999, "--attacks", "fgsm"),
+        "--processes 9999 on",
+    ),
+    "other arguments of a run": (
+        ("evaluate", "r", "--model-args", "{width: 5}"),
+        "of another architecture: convs.0.weight is [4, 1, 3, 3] there and [5, 1, 3, 3]",
+    ),
+    "config a pipe": ((*RUN, "--config", "pipe"), "--config pipe is no regular file"),
     "first": (("limit", "--first", -1300), "--first -1300; allowed is 1 or more"),
     "per": (("limit", "--per", 0), "--per 0; allowed is a positive number"),
     "escape": (("evaluate", "\x1b[31mred"), r"no run and no weights at \x1b[31mred"),

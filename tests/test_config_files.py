@@ -145,9 +145,6 @@ def test_numbers_of_a_config_may_be_whole(run: Path) -> None:
 def test_a_file_that_is_no_config_is_damaged(text: str, tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text(text)
     config = RunFolder(tmp_path).config
-    if text == "a: &a [*a]":  # valid YAML, in keys that nobody reads
-        assert "data" not in config()
-        return
     with pytest.raises(Damaged, match=r"config\.yaml.*restore it from a copy") as caught:
         config()
     assert len(str(caught.value)) < 400
@@ -157,3 +154,46 @@ def test_a_deep_config_is_damaged(tmp_path: Path) -> None:
     (tmp_path / "config.yaml").write_text("[" * 5000 + "]" * 5000)
     with pytest.raises(Damaged, match="recursion"):
         RunFolder(tmp_path).config()
+
+
+UNFOLDING = "a: &a [x, x, x, x, x, x, x, x, x, x]\n" + "".join(
+    f"{new}: &{new} [{', '.join([f'*{old}'] * 10)}]\n"
+    for old, new in zip("abcdefghi", "bcdefghij", strict=True)
+)
+HOSTILE = {
+    "large": ('eps: "' + "a" * 25_000_000 + '"\n', "25,000,008 bytes; allowed are"),
+    "deep lists": (f"eps: {'[' * 5000}{']' * 5000}\n", "maximum recursion depth"),
+    "deep mappings": (
+        f"{'{a: ' * 60}1{'}' * 60}\n",
+        "unfolds to more than 10,000 values or 32 lev",
+    ),
+    "itself": ("eps: &a [*a]\n", "unfolds to more than 10,000 values or 32 levels"),
+    "its own argument": ("model_args: &a {width: *a}\n", "unfolds to more than"),
+    "its own group": ("attack: &a {attack: *a}\n", "unfolds to more than"),
+    "unfolding": (UNFOLDING, "unfolds to more than"),
+    "a tag": ('steps: !!python/object/apply:os.system ["true"]\n', "could not determine"),
+    "a large number": (f"eps: {'9' * 6000}\n", "Exceeds the limit"),
+    "a list as key": ("? [1, 2]\n: 3\n", "while constructing a mapping"),
+    "a number as key": ("1: 3\n", "the key '1' is no name"),
+    "no such day": ("eps: 2001-13-45\n", "month must be in 1..12"),
+    "a merge of nothing": ("<<: 3\neps: 1\n", "while constructing a mapping"),
+    "nothing": ("", "no YAML mapping"),
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_a_hostile_file_is_one_line_at_once(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    text, message = HOSTILE[name]
+    Path("c.yaml").write_text(text)
+    Path("r").mkdir()
+    Path("r/config.yaml").write_text(text)
+    for words in (["train", "--eps", "0.1", "--config", "c.yaml"], ["evaluate", "r"]):
+        with pytest.raises(SystemExit, match=r"^2$"):
+            main(words)
+        said = capfd.readouterr().err
+        assert message in said
+        assert said.count("\n") == 1
+        assert len(said) < 400

@@ -88,7 +88,11 @@ def written(value: object) -> str:
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory: pytest.TempPathFactory) -> Made:
-    path = tmp_path_factory.mktemp("faults") / "r"
+    return make(tmp_path_factory.mktemp("faults") / "r")
+
+
+def make(path: Path) -> Made:
+    """Train and evaluate it (benchmarks/faults.py does too)."""
     data = load_dataset("digits")
     model = network()
     settings = flat.settings(steps=1, batch_size=64, validation=1000, machine=Machine(keep_every=1))

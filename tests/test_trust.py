@@ -12,6 +12,7 @@ import yaml
 import hardball
 from hardball import UserError, storage
 from hardball.cli import main
+from hardball.cli.main import COMMANDS, Group
 from hardball.errors import Untrusted
 from hardball.evaluation.witnesses import sealed
 from hardball.verification import verify
@@ -319,3 +320,70 @@ def test_a_name_on_the_command_line_is_the_users_own(capsys):
     assert (code, err.count("\n")) == (2, 1)
     assert "but the model of mine is planted_here:Net" in err
     assert Path("mine/config.yaml").read_text() == config
+
+
+# --- every command
+
+
+READERS: dict[str, tuple[object, ...] | None] = {
+    "demo": None,  # see above: it takes up only runs whose config is its own
+    "train": ("--resume", "theirs"),
+    "extend": ("theirs", "--eps", 0.2),
+    "evaluate": ("theirs", "--n", 4),
+    "verify": ("theirs",),
+    "landscape weights": ("theirs", "theirs2"),
+    "landscape inputs": ("theirs",),
+    "landscape convergence": ("theirs", "theirs2"),
+    "reproduce": None,  # reads no run but those of its own recipes
+    "report": ("theirs",),
+    "explain": ("theirs",),
+    "explore": ("theirs",),
+    "limit": None,  # no run, and the data that the user names
+    **{f"theory {part}": None for part in ("gaussian", "bernoulli", "limits", "hardness")},
+}
+"""command → words that make it read somebody's run; None: it reads none."""
+
+
+def test_the_table_has_every_command() -> None:
+    names = {
+        f"{name} {part}" if part else name
+        for name, entry in COMMANDS.items()
+        for part in (entry.parts if isinstance(entry, Group) else [""])
+    }
+    assert names == set(READERS)
+
+
+@pytest.mark.parametrize("name", [name for name, words in READERS.items() if words])
+@pytest.mark.parametrize("group", ["model", "data"])
+def test_no_command_imports_what_a_run_names(group, name, capsys):
+    words = READERS[name]
+    assert words is not None
+    for folder in ("theirs", "theirs2"):
+        path = trained(folder)
+        config = yaml.safe_load((path / "config.yaml").read_text())
+        (path / "config.yaml").write_text(yaml.safe_dump({**config, group: NAMES[group]}))
+        if name == "landscape convergence":  # needs the weights of epochs
+            (path / "epochs").mkdir()
+            for epoch in (1, 2):
+                (path / f"epochs/{epoch:05d}.safetensors").write_bytes(
+                    (path / "weights.safetensors").read_bytes()
+                )
+    code, _, err = command(capsys, *name.split(), *words)
+    nothing_happened()
+    if name not in (
+        "verify",
+        "landscape convergence",
+        "report",
+        "explore",
+    ):  # which may need neither
+        assert (code, err.count("\n")) == (2, 1), err
+        assert NAMES[group]["name"] in err
+
+
+@pytest.mark.parametrize(
+    "content",
+    [{"methods": "planted_here:load"}, {"objective": {"parts": ["planted_here:load"]}}],
+)
+def test_a_config_file_names_no_code_under_any_key(content, capsys):
+    Path("c.yaml").write_text(yaml.safe_dump(content))
+    refused(command(capsys, "train", "--eps", 0.1, "--config", "c.yaml"), "planted_here:load")

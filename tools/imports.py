@@ -22,6 +22,7 @@ LEVELS: list[set[str]] = [
         "names",
         "places",
         "seeding",
+        "settings_file",
         "storage",
         "threats",
         "validation",

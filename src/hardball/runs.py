@@ -23,7 +23,7 @@ from typing import Any
 import yaml
 from torch import nn
 
-from hardball import models, names, storage
+from hardball import models, names, settings_file, storage
 from hardball.errors import Damaged, UserError
 
 Config = dict[str, Any]
@@ -146,6 +146,17 @@ class RunFolder:
     def state(self) -> Path:
         return self.path / "state"
 
+    @property
+    def cure_of_weights(self) -> str:
+        """What to do about weights that have changed."""
+        cure = "restore it from a copy"
+        if any(self.state.glob("epoch*.pt")):
+            cure += (
+                f", or move it away and give `resume={self.path}`: it is made again from the newest "
+                "resume point"
+            )
+        return cure
+
     def create(self, config: Config) -> None:
         """Claim the folder for a new run.
 
@@ -183,13 +194,11 @@ class RunFolder:
         cure = "restore it from a copy, or remove its first line if you changed it yourself"
         content = storage.read_sealed(self.config_file, "config", cure)
         try:
-            config = yaml.safe_load(content)
-        except (yaml.YAMLError, ValueError, RecursionError) as error:
+            config = settings_file.parse(content)
+        except ValueError as error:
             raise Damaged(
-                f"{self.config_file} is damaged: {_first_line(error)}; restore it from a copy"
+                f"{self.config_file} is no run's config ({_first_line(error)}); restore it from a copy"
             ) from error
-        if not isinstance(config, dict):
-            raise Damaged(f"{self.config_file} is no run's config; restore it from a copy")
         _check_config(self.config_file, config)
         return config
 
@@ -327,7 +336,7 @@ def load_run(path: Path | str, *, trust: bool = False, model: nn.Module | str | 
             f"{folder.path} has no weights yet; let it finish an epoch: `resume={folder.path}`"
         )
     network = model if isinstance(model, nn.Module) else _named(config, model, trust=trust)
-    storage.load_weights(network, folder.weights_file)
+    storage.load_weights(network, folder.weights_file, folder.cure_of_weights)
     return Run(
         model=network.eval(),
         config=config,

@@ -235,7 +235,7 @@ def save_weights(model: nn.Module, path: Path) -> None:
     write_atomically(path, sealed(format_safetensors(tensors, metadata={SEAL: UNSEALED})))
 
 
-def load_weights(model: nn.Module, path: Path) -> str:
+def load_weights(model: nn.Module, path: Path, cure: str = "restore it from a copy") -> str:
     """Fill `model` from a safetensors file.
 
     Returns:
@@ -250,7 +250,7 @@ def load_weights(model: nn.Module, path: Path) -> str:
     content = read_bytes(path, "weights")
     tensors = _parse(path, content)
     if unbroken(content) is False:
-        raise _changed(path, "restore it from a copy")
+        raise _changed(path, cure)
     expected = model.state_dict()
     missing, extra = (
         sorted(expected.keys() - tensors.keys()),

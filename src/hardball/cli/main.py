@@ -213,11 +213,24 @@ def _is_follower() -> bool:
     return distributed is not None and distributed.is_follower()
 
 
-def _one_line(message: Warning | str, *_: Any, **__: Any) -> None:
-    """A warning as the person at the terminal should see it."""
-    if not _is_follower():
-        line = as_flags(" ".join(str(message).split()))
-        print(f"hardball: warning: {printable(line)}", file=sys.stderr)
+def _one_line(
+    message: Warning | str, category: type[Warning], filename: str, *_: Any, **__: Any
+) -> None:
+    """A warning as the person at the terminal should see it: hardball's own, and those that a
+    library gives to its users, under the library's name. What is for programmers is left out."""
+    library = _library(filename)
+    if _is_follower() or (library is not None and not issubclass(category, UserWarning)):
+        return
+    text = " ".join(str(message).split())
+    text = as_flags(text) if library is None else f"from {library}: {text}"
+    print(f"hardball: warning: {printable(text)}", file=sys.stderr)
+
+
+def _library(filename: str) -> str | None:
+    """The installed package that a file is of; None for hardball's own files and the user's."""
+    _, found, inside = filename.replace(os.sep, "/").rpartition("/site-packages/")
+    package = inside.partition("/")[0].removesuffix(".py")
+    return package if found and package != "hardball" else None
 
 
 def _dispatch(words: Sequence[str], table: Mapping[str, Command | Group], program: str) -> int:

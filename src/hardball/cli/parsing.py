@@ -4,7 +4,7 @@ import re
 import types
 from argparse import SUPPRESS, Action
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, Literal, Never, Union, get_args, get_origin, get_type_hints
@@ -12,6 +12,7 @@ from typing import Any, Literal, Never, Union, get_args, get_origin, get_type_hi
 import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
+from hardball import settings_file
 from hardball.errors import UserError
 from hardball.names import is_own, refuse_code
 from hardball.presets import JOINED
@@ -266,6 +267,8 @@ def trusts(argv: Sequence[str]) -> bool:
 
 CODE = ("data", "model", "curriculum", "objective", "attacks", "certify")
 """Keys whose values may be names of code outside hardball."""
+LIKE_CODE = re.compile(r"[A-Za-z_][\w.]*:[A-Za-z_]\w*")
+"""What looks like such a name under any other key, so that no flag to come is forgotten."""
 
 
 def _refuse_code(path: Path, argv: Sequence[str]) -> None:
@@ -281,13 +284,22 @@ def _refuse_code(path: Path, argv: Sequence[str]) -> None:
             f"trust_model_code in --config {path}, which cannot vouch for itself; write "
             "--trust-model-code true on the command line if you trust the file"
         )
-    for key in CODE:
-        value = content.get(key)
-        value = value.get("name") if isinstance(value, Mapping) else value
-        for name in value if isinstance(value, list) else [value]:
-            own = isinstance(name, str) and is_own(name) and name != typed(argv, key)
-            if own and not trusts(argv):
+    for key, value in content.items():
+        named = value.get("name") if isinstance(value, Mapping) else value
+        given = named if isinstance(named, list) else [named]
+        for name in _texts(value):
+            own = LIKE_CODE.fullmatch(name) or (key in CODE and name in given and is_own(name))
+            if own and name != typed(argv, key) and not trusts(argv):
                 refuse_code(key, name)
+
+
+def _texts(value: object) -> Iterator[str]:
+    """All strings in a value."""
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, Mapping | list):
+        for inner in value.values() if isinstance(value, Mapping) else value:
+            yield from _texts(inner)
 
 
 def peek(argv: Sequence[str], flag: str) -> str | None:
@@ -309,10 +321,11 @@ def yaml_file(path: Path) -> dict[str, Any]:
         UserError: unreadable, or no mapping.
     """
     try:
-        content = yaml.safe_load(path.read_text())
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
+        if path.exists() and not path.is_file():  # reading a pipe might never end
+            raise UserError(f"--config {path} is no regular file; name a YAML file")
+        return settings_file.parse(path.read_bytes())
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
         raise UserError(f"cannot read --config {path}: {reason}; name a YAML file") from error
-    if not isinstance(content, dict):
-        raise UserError(f"--config {path} is no YAML mapping; write lines like eps: 0.3")
-    return content

@@ -16,6 +16,7 @@ from hardball.errors import UserError
 from hardball.evaluation import Evaluation, Journal, evaluate, protocols, save_evaluation
 from hardball.evaluation.journal import scope_of
 from hardball.evaluation.preflight import usable
+from hardball.evaluation.workers import check_processes
 from hardball.places import Places
 from hardball.runs import Config
 from hardball.threats import ThreatModel
@@ -55,6 +56,7 @@ class MeasureConfig:
             value = getattr(self, name)
             if not least <= value < 2**63:
                 raise UserError(f"`{name}={value}`; allowed is {least} or more, below 2⁶³")
+        check_processes(self.processes)
 
     @property
     def with_checklist(self) -> bool:

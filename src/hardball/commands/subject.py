@@ -102,7 +102,9 @@ def subject(asked: SubjectConfig) -> Subject:
             "them without it"
         )
     network = model_from(config, trust=True)
-    digest = storage.load_weights(network, weights_of(asked.run))
+    weights = weights_of(asked.run)
+    cure = RunFolder(asked.run).cure_of_weights if asked.run.is_dir() else "restore it from a copy"
+    digest = storage.load_weights(network, weights, cure)
     data = replace(whole, name=name).rows(slice(0, asked.n))
     _try_out(network.eval(), data, config["model"]["shape"])
     return Subject(

@@ -31,6 +31,22 @@ def preload() -> None:
     set_forkserver_preload([__name__])
 
 
+def check_processes(processes: int) -> None:
+    """See that there is a core for each.
+
+    Raises:
+        UserError: less than one, or more than cores (two are always allowed).
+    """
+    if processes < 1:
+        raise UserError(f"`processes={processes}`; allowed is 1 or more")
+    most = max(2, os.cpu_count() or 1)
+    if processes > most:
+        raise UserError(
+            f"`processes={processes}` on {os.cpu_count()} cores; allowed is one process per core: "
+            f"up to {most}"
+        )
+
+
 class Pool:
     """Does tasks, in this process or in several others.
 
@@ -42,12 +58,11 @@ class Pool:
             Each gets the model once, and its share of the processor's cores.
 
     Raises:
-        UserError: less than one process, or several with data that is not on the CPU.
+        UserError: less than one process, more than cores, or several with data that is not on the CPU.
     """
 
     def __init__(self, model: Classifier, data: Dataset, batch_size: int, processes: int) -> None:
-        if processes < 1:
-            raise UserError(f"`processes={processes}`; allowed is 1 or more")
+        check_processes(processes)
         if processes > 1 and data.images.device.type != "cpu":
             raise UserError(
                 f"`processes={processes}` on {data.images.device}; one process drives a GPU: use "

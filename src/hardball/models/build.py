@@ -48,6 +48,7 @@ def build(
         _refuse_what_makes_no_module(name, found)
         made = _call(name, found, args or {})
     else:
+        names.check_types(f"model {name}", get_type_hints(found), args or {})
         made = _call(name, found, args or {}, shape, classes)
     if not isinstance(made, nn.Module):
         raise UserError(f"{name} made a {type(made).__name__}; allowed is a torch.nn.Module")

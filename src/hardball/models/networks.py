@@ -89,6 +89,8 @@ def mnist_cnn(shape: Sequence[int], classes: int, *, padding: bool = False) -> n
 
 def digits_cnn(shape: Sequence[int], classes: int, *, width: int = 32) -> nn.Module:
     """A small network for 8×8 images: conv3(width), conv3(2·width), 4·width hidden units."""
+    if width < 1:
+        raise UserError(f"width={width}; allowed is 1 or more: change `model_args`")
     return ConvNet(
         shape, classes, channels=(width, 2 * width), kernel=3, padding=1, hidden=4 * width
     )

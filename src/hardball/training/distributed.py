@@ -2,8 +2,9 @@
 
 import atexit
 import gc
-from collections.abc import Callable
-from contextlib import suppress
+import re
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from subprocess import Popen, TimeoutExpired
 from typing import TYPE_CHECKING
 
@@ -55,6 +56,28 @@ def _end(fabric: "Fabric") -> None:
             process.wait(PATIENCE)
     for process in started:
         process.kill()  # does nothing to one that has ended
+
+
+_LOST = re.compile(r"gloo|nccl|c10d|tcpstore|connection (closed|reset|refused)|broken pipe", re.I)
+"""What torch says of another process that has gone, in many words of C++."""
+
+
+@contextmanager
+def noticing_loss(fabric: "Fabric", cure: str) -> Iterator[None]:
+    """Say in one line that another process of the training has ended.
+
+    Raises:
+        UserError: one has; `cure` is the end of the message.
+    """
+    try:
+        yield
+    except RuntimeError as error:
+        if fabric.world_size == 1 or not _LOST.search(str(error)):
+            raise
+        raise UserError(
+            f"process {fabric.global_rank} of {fabric.world_size} has lost another process of this "
+            f"training (it was killed, has run out of memory, or its machine is gone); {cure}"
+        ) from error
 
 
 def agree(fabric: "Fabric", *flags: bool) -> list[bool]:

@@ -23,7 +23,7 @@ from hardball.runs import Config, Run, RunFolder
 from hardball.training.attack import TrainingAttack
 from hardball.training.curricula import Adaptive, Curriculum, as_spec
 from hardball.training.curricula.base import check_course
-from hardball.training.distributed import in_first
+from hardball.training.distributed import in_first, noticing_loss
 from hardball.training.loop import Trainer
 from hardball.training.machine import launch, matrix_products
 from hardball.training.objectives import Objective
@@ -107,7 +107,9 @@ def fit(
         folder=folder,
         fingerprint=fingerprint(config),
     )
+    cure = "train again" if folder is None else f"continue: `resume={folder.path}`"
     with ExitStack() as stack:
+        stack.enter_context(noticing_loss(fabric, cure))
         stack.enter_context(fast(model))
         stack.enter_context(matrix_products(settings.machine.precision))
         if folder is not None:

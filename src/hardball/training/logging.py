@@ -1,8 +1,13 @@
 """What people watch while a network trains: a live line, TensorBoard and metrics.csv."""
 
 import csv
+import errno
 import io
+import os
+import threading
 import time
+import warnings
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
@@ -32,7 +37,8 @@ class Watcher:
         self, *, planned: float, folder: RunFolder | None, console: Console | None, first_epoch: int
     ) -> None:
         self._console = console or Console(quiet=True)
-        self._events = None if folder is None else _events(folder, first_epoch)
+        self._folder, self._first_epoch = folder, first_epoch
+        self._events: SummaryWriter | None = None
         self._progress = Progress(
             TextColumn("{task.description}"),
             BarColumn(),
@@ -51,6 +57,12 @@ class Watcher:
         self._since: tuple[float, float] | None = None
 
     def __enter__(self) -> Self:
+        self._hook, threading.excepthook = threading.excepthook, self._note
+        if self._folder is not None:
+            try:
+                self._events = _events(self._folder, self._first_epoch)
+            except OSError as error:
+                _without_events(error)
         self._progress.start()
         return self
 
@@ -62,8 +74,8 @@ class Watcher:
     ) -> None:
         self._progress.stop()
         self._print_epoch()
-        if self._events is not None:
-            self._events.close()
+        self._record(lambda events: events.close())
+        threading.excepthook = self._hook
 
     @property
     def due(self) -> bool:
@@ -87,13 +99,22 @@ class Watcher:
         self._row = row
         if time.monotonic() - self._printed > SECONDS_BETWEEN_LINES:
             self._print_epoch()
-        if self._events is not None:
-            for name, value in row.items():
-                if name != "epoch":
-                    self._events.add_scalar(name, value, global_step=int(row["epoch"]))
-            if attacked is not None:
-                attacked.write(self._events, int(row["epoch"]))
-            self._events.flush()
+        self._record(lambda events: _add(events, row, attacked))
+
+    def _record(self, act: Callable[["SummaryWriter"], object]) -> None:
+        """Something with TensorBoard's events. Nothing depends on them: without them it goes on."""
+        if self._events is None:
+            return
+        try:
+            act(self._events)
+        except OSError as error:
+            self._events = None
+            _without_events(error)
+
+    def _note(self, raised: threading.ExceptHookArgs) -> None:
+        """TensorBoard's thread prints a traceback of what `_record` then says in one line."""
+        if not type(raised.thread).__module__.startswith("tensorboard."):
+            self._hook(raised)
 
     def _print_epoch(self) -> None:
         """The newest epoch as one line."""
@@ -112,6 +133,24 @@ class Watcher:
     def say(self, message: str) -> None:
         """One line for the person watching."""
         self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+
+
+def _without_events(error: OSError) -> None:
+    reason = os.strerror(error.errno or errno.EIO)
+    warnings.warn(
+        f"cannot write events for TensorBoard: {reason}; the training goes on without them "
+        "(metrics.csv has the same numbers)",
+        stacklevel=3,
+    )
+
+
+def _add(events: "SummaryWriter", row: Row, attacked: "Attacked | None") -> None:
+    for name, value in row.items():
+        if name != "epoch":
+            events.add_scalar(name, value, global_step=int(row["epoch"]))
+    if attacked is not None:
+        attacked.write(events, int(row["epoch"]))
+    events.flush()
 
 
 def _events(folder: RunFolder, first_epoch: int) -> "SummaryWriter":

@@ -5,6 +5,7 @@ Shapes: N training images, B examples per update over all processes, K classes.
 
 import math
 import time
+import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from pathlib import Path
@@ -100,9 +101,15 @@ class Trainer:
         if resume and self.folder is not None:
             ended = self.folder.outcome()
             if ended is not None and ended.status != INTERRUPTED:
-                storage.load_weights(self.model, self.folder.weights_file)
-                self.history = read_metrics(self.folder)
-                return ended
+                if not self._to_be_rebuilt(self.folder):
+                    cure = self.folder.cure_of_weights
+                    storage.load_weights(self.model, self.folder.weights_file, cure)
+                    self.history = read_metrics(self.folder)
+                    return ended
+                warnings.warn(
+                    f"{self.folder.weights_file} is gone; it is made again from the newest resume point",
+                    stacklevel=2,
+                )
             found = checkpoint.load(self.folder.state, self.fingerprint)
             if found is not None:
                 self._restore(found)
@@ -124,6 +131,10 @@ class Trainer:
                 watcher.say(outcome.message)
         self.fabric.barrier()
         return outcome
+
+    def _to_be_rebuilt(self, folder: RunFolder) -> bool:
+        """Of a run that has ended: its weights are gone, and there is what they were made from."""
+        return not folder.weights_file.exists() and checkpoint.exists(folder.state)
 
     def _loop(self, watcher: Watcher, interrupt: Interrupt) -> Outcome:
         started = time.monotonic() - self.seconds

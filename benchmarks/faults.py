@@ -1,0 +1,138 @@
+"""Faults injected into real trainings and evaluations: named, harmless, or silent?
+
+    python benchmarks/faults.py --damages 1000 --kills 100
+
+Damage: bits and bytes of every file of a run's folder are changed, and files are cut, at random places;
+then everything is read. Kills: SIGKILL at a random moment, or inside a random write or update, of a
+training (every other one of an evaluation), which is then resumed and must end bitwise as without. Two
+processes: a second training in one's folder is refused. `detected`: the file
+is named in one line. `harmless`: the same weights and the same counts. Anything else is `silent`.
+"""
+
+import json
+import random
+import signal
+import sys
+import tempfile
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+from record import ROOT, command, parser, write
+
+sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/outside")]
+
+import test_faults
+from commands import TINY, Signal, run, start
+from hardball import environment
+
+TRAIN = ("train", *TINY, "--eps", 0.1, "--epochs", 3, "--save-minutes", 0, "--out", "r")
+EVALUATE = ("evaluate", "r", "--n", 120, "--attacks", "[pgd-20, fgsm]", "--batch-size", 20)
+PLACES = ("os:fsync", "pathlib:Path.replace")
+UPDATE = "hardball.training.update:Update.apply"
+TASK = "hardball.evaluation.tasks:attempt"
+
+
+def damages(count: int, seed: int) -> Counter[str]:
+    """About so many, spread over all files of a run."""
+    found: Counter[str] = Counter()
+    with tempfile.TemporaryDirectory() as place:
+        made = test_faults.make(Path(place, "r"))
+        before, files = made.everything(), made.files()
+        for number, path in enumerate(files):
+            content = path.read_bytes()
+            for damaged in test_faults.faults(content, -(-count // len(files)), seed + number):
+                path.write_bytes(damaged)
+                found[test_faults.judged(made, path, before)] += 1
+                path.with_name(f"{path.name}.damaged").unlink(missing_ok=True)
+            path.write_bytes(content)
+    return found
+
+
+def weights(folder: Path) -> bytes:
+    return (folder / "r/weights.safetensors").read_bytes()
+
+
+def figures(folder: Path) -> Any:
+    """What an evaluation found, without what it cost."""
+    content = json.loads((folder / "r/evaluation.json").read_text())
+    return content["clean"], content["robust"]
+
+
+def kills(count: int, seed: int) -> Counter[str]:
+    """So many trainings and evaluations killed, and continued."""
+    found: Counter[str] = Counter()
+    moments = random.Random(seed)
+    with tempfile.TemporaryDirectory() as whole:
+        run(TRAIN, Path(whole))
+        run(EVALUATE, Path(whole))
+        expected = weights(Path(whole)), figures(Path(whole))
+        for number in range(count):
+            with tempfile.TemporaryDirectory() as place:
+                folder = Path(place)
+                words, again = TRAIN, ("train", "--resume", "r")
+                if number % 2:
+                    run(TRAIN, folder)
+                    words = again = EVALUATE  # type: ignore[assignment]
+                if number % 4 < 2:
+                    at = moments.choice([*PLACES, TASK if number % 2 else UPDATE])
+                    run(words, folder, planned=Signal(at=at, count=moments.randrange(1, 16)))
+                else:
+                    begun = start(words, folder)
+                    begun.process.join(moments.uniform(0.05, 2.0))
+                    begun.process.kill()
+                    begun.process.join()
+                run(again if (folder / "r/config.yaml").exists() else TRAIN, folder)
+                run(EVALUATE, folder)
+                left = [p for p in folder.rglob("*.tmp") if p.is_file()]
+                same = (weights(folder), figures(folder)) == expected and not left
+                found["harmless" if same else "silent"] += 1
+    return found
+
+
+def two_processes(count: int, seed: int) -> Counter[str]:
+    """A second training in the folder of one that is stopped in the middle: it is refused."""
+    found: Counter[str] = Counter()
+    for _ in range(count):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            stop = Signal(at=UPDATE, count=9 + seed % 3, number=signal.SIGSTOP)
+            first = start(TRAIN, folder, planned=stop)
+            while "T (stopped)" not in Path(f"/proc/{first.process.pid}/status").read_text():
+                first.process.join(0.05)
+            code, _, err = run(("train", "--resume", "r"), folder)
+            refused = code == 2 and "another process is training in r" in err
+            found["detected" if refused else "silent"] += 1
+            first.process.kill()
+            first.process.join()
+    return found
+
+
+def injected(damage: int, kill: int, seed: int = 0) -> dict[str, Any]:
+    """All of them, counted."""
+    parts = {
+        "damage": damages(damage, seed),
+        "kills": kills(kill, seed),
+        "two_processes": two_processes(max(1, kill // 20), seed),
+    }
+    total = sum(parts.values(), Counter[str]())
+    return {
+        "injected": total.total(),
+        **{name: total[name] for name in ("detected", "harmless", "silent")},
+        "by_kind": {name: dict(found) for name, found in parts.items()},
+    }
+
+
+def main() -> None:
+    arguments = parser(__doc__, ROOT / "benchmarks/results/faults.json")
+    arguments.add_argument("--damages", type=int, default=1000)
+    arguments.add_argument("--kills", type=int, default=100)
+    arguments.add_argument("--seed", type=int, default=0)
+    asked = arguments.parse_args()
+    found = injected(asked.damages, asked.kills, asked.seed)
+    machine = environment.facts()
+    write({"command": command(), "note": asked.note, **found, "machine": machine}, asked.out)
+
+
+if __name__ == "__main__":
+    main()
