@@ -53,6 +53,13 @@ def test_what_others_start_from_is_trained_first() -> None:
     assert plan(["fig2", "fig4"]).trainings == plan(["fig4", "fig2"]).trainings
 
 
+def test_what_a_budget_leaves_out_is_not_needed() -> None:
+    found = plan(["fig1", "fig3"], {"at-0.2"})
+    assert "at-0.2" not in found.trainings
+    assert [*found.recipes["fig3"].parts] == ["standard", "0.3", "0.4"]
+    assert found.recipes["fig1"].trainings == ("at-0.3", "at-0.4")
+
+
 @pytest.mark.parametrize(("names", "said"), [([], "no name"), (["fig99"], "fig99")])
 def test_unknown_names_list_what_there_is(names: list[str], said: str) -> None:
     with pytest.raises(UserError, match=said) as caught:

@@ -37,6 +37,7 @@ def _losses(part: Found, name: str) -> list[float]:
 
 def _fig1(parts: Found, chance: float) -> list[Answer]:
     last = {run["name"]: float(run["adv_loss"][-1]) for run in parts[""]["runs"]}
+    learned = {name: loss for name, loss in last.items() if name != "at-0.4"}
     return [
         _answer(
             "training at ε=0.4 from random weights stays at the loss of a constant prediction",
@@ -45,9 +46,9 @@ def _fig1(parts: Found, chance: float) -> list[Answer]:
             constant=chance,
         ),
         _answer(
-            "training at ε=0.2 and 0.3 from random weights learns",
-            max(last["at-0.2"], last["at-0.3"]) < chance / 2,
-            last_loss={name: last[name] for name in ("at-0.2", "at-0.3")},
+            "training at smaller ε from random weights learns",
+            max(learned.values()) < chance / 2,
+            last_loss=learned,
         ),
     ]
 
@@ -71,7 +72,7 @@ def _violations(part: Found) -> list[float]:
 
 def _fig3(parts: Found, chance: float) -> list[Answer]:
     share = {name: _violations(part)[0] for name, part in parts.items()}
-    ordered = [share[name] for name in ("standard", "0.2", "0.3", "0.4")]
+    ordered = [share[name] for name in ("standard", "0.2", "0.3", "0.4") if name in share]
     return [
         _answer(
             "from random weights the loss is not convex, and less so as ε grows",

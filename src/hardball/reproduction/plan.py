@@ -1,6 +1,6 @@
 """What has to be trained for some recipes, in which order, at which cost."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,8 +20,12 @@ class Planned:
     trainings: dict[str, Training]
 
 
-def plan(names: Sequence[str]) -> Planned:
+def plan(names: Sequence[str], left_out: Collection[str] = ()) -> Planned:
     """What the recipes of these names need; "all" is every recipe.
+
+    Args:
+        names: of recipes.
+        left_out: trainings that a budget leaves out, with what needs them.
 
     Raises:
         UserError: no name, or one that does not exist.
@@ -36,6 +40,7 @@ def plan(names: Sequence[str]) -> Planned:
             wanted[name] = RECIPES[name]
         else:
             raise unknown("table or figure", name, [*RECIPES, ALL])
+    wanted = {name: recipe.without(left_out) for name, recipe in wanted.items()}
     ordered: dict[str, Training] = {}
     for recipe in wanted.values():
         for name in recipe.trainings:

@@ -4,7 +4,8 @@ A recipe is a list of parts. A part says what is measured and nothing of how: `c
 makes it with the commands that a user would give.
 """
 
-from dataclasses import dataclass, field
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
 
 RANDOM = "random"
 """In place of a training: random weights."""
@@ -103,6 +104,17 @@ class Recipe:
     """What the paper says it shows."""
     parts: dict[str, Part] = field(default_factory=dict)
     """What is measured, by a name that its file gets; "" for the only one."""
+
+    def without(self, left_out: Collection[str]) -> "Recipe":
+        """The same, without some networks: curves lose theirs, other parts that need one are dropped."""
+        parts = {
+            key: replace(part, runs=tuple(n for n in part.runs if n not in left_out))
+            if isinstance(part, Curves)
+            else part
+            for key, part in self.parts.items()
+            if isinstance(part, Curves) or not {*part.runs} & {*left_out}
+        }
+        return replace(self, parts=parts)
 
     @property
     def trainings(self) -> tuple[str, ...]:

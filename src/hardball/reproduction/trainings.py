@@ -11,7 +11,6 @@ from hardball.reproduction.budgets import Budget
 class Training:
     """One network of the paper."""
 
-    name: str
     eps: float
     kind: Literal["direct", "extended", "iterative"] = "direct"
     """At one ε from random weights, at one ε from those of `start`, or along a ramp."""
@@ -27,23 +26,20 @@ class Training:
         if self.kind == "iterative":
             asked["curriculum"] = {"name": "iterative", "increment": budget.increment}
         else:
-            kind = self.kind if self.eps else "standard"
-            asked["epochs"] = budget.epochs.get(self.name, budget.epochs[kind])
+            asked["epochs"] = budget.epochs[self.kind if self.eps else "standard"]
         return merged(merged(budget.training, asked), self.more)
 
 
-_ALL = (
-    Training(name="standard", eps=0.0),
-    Training(name="at-0.2", eps=0.2),
-    Training(name="at-0.3", eps=0.3),
-    Training(name="at-0.35", eps=0.35),
-    Training(name="at-0.4", eps=0.4),
-    Training(name="eat-0.4", eps=0.4, kind="extended", start="at-0.3"),
-    Training(name="eat-0.45", eps=0.45, kind="extended", start="at-0.35"),
-    Training(name="eat-0.5", eps=0.5, kind="extended", start="at-0.3"),
-    Training(name="iat-0.4", eps=0.4, kind="iterative"),
-    Training(name="iat-0.5", eps=0.5, kind="iterative"),
-)
-
-TRAININGS = {training.name: training for training in _ALL}
+TRAININGS: dict[str, Training] = {
+    "standard": Training(eps=0.0),
+    "at-0.2": Training(eps=0.2),
+    "at-0.3": Training(eps=0.3),
+    "at-0.35": Training(eps=0.35),
+    "at-0.4": Training(eps=0.4),
+    "eat-0.4": Training(eps=0.4, kind="extended", start="at-0.3"),
+    "eat-0.45": Training(eps=0.45, kind="extended", start="at-0.35"),
+    "eat-0.5": Training(eps=0.5, kind="extended", start="at-0.3"),
+    "iat-0.4": Training(eps=0.4, kind="iterative"),
+    "iat-0.5": Training(eps=0.5, kind="iterative"),
+}
 """name → training."""

@@ -37,7 +37,7 @@ def reproduce(config: ReproduceConfig, console: Console) -> dict[str, Any]:
     Raises:
         UserError: see `estimate`; or a result in `out` that another version made.
     """
-    planned = plan(config.names)
+    planned = plan(config.names, config.size.without)
     for name in planned.recipes:
         _refuse_other_version(config.out / f"{name}.json")
     runs = {

@@ -53,7 +53,7 @@ def estimate(config: ReproduceConfig) -> Estimate:
         UserError: an unknown name or budget, data that are not there, a run of other settings or one
             that ended without weights, or more than `hours`.
     """
-    planned = plan(config.names)
+    planned = plan(config.names, config.size.without)
     size = config.size
     configs = {name: _config(config, training) for name, training in planned.trainings.items()}
     due: list[Due] = []
