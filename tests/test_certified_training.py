@@ -114,19 +114,18 @@ def test_more_is_proved_than_by_adversarial_training():
     settings = hb.Settings(
         optimizer=hb.Optimizer(lr=2e-3), attack=hb.TrainingAttack(steps=3), batch_size=32
     )
-    ramp = hb.Iterative(EPS, ramp_epochs=12, hold=6, per="step", may_stop=False)
+    ramp = hb.Iterative(0.02, ramp_epochs=8, hold=3, per="step", may_stop=False)
     proved = {}
-    for name in ("adversarial", "ibp", "mtl-ibp"):
+    for name in ("adversarial", "ibp"):
         torch.manual_seed(0)
         model = hb.build("digits_cnn", (1, 8, 8), 10, {"width": 8})
         objective = OBJECTIVES[name]()
         objective.prepare(model)
         hb.fit(model, train, curriculum=ramp, objective=objective, settings=settings)
-        certified = hb.IBP()(model.eval(), test.images, test.labels, hb.LInf(EPS))
+        certified = hb.IBP()(model.eval(), test.images, test.labels, hb.LInf(0.02))
         proved[name] = float(certified.float().mean())
     assert proved["ibp"] > 0.5
-    assert proved["mtl-ibp"] > 0.4
-    assert proved["adversarial"] < proved["mtl-ibp"]
+    assert proved["adversarial"] < proved["ibp"] - 0.2
 
 
 def test_what_cannot_be_is_refused(digits: hb.Dataset):

@@ -71,7 +71,8 @@ def _plain(value: Any) -> str:
 
 
 def _bracket(values: Mapping[str, Any] | None) -> str:
-    return f" ({_words(values)})" if values else ""
+    words = _words(values) if values else ""
+    return f" ({words})" if words else ""
 
 
 def _ended(run: RunResults) -> Badge:
