@@ -224,7 +224,9 @@ def test_names():
     assert named(["ibp"]) == {"ibp": CERTIFICATES["ibp"]}
     (found,) = named([f"{__name__}:Linear"]).values()
     assert found == Linear()
-    with pytest.raises(UserError, match=r"unknown certificate 'crown'; there are: ibp, your.module"):
+    with pytest.raises(
+        UserError, match=r"unknown certificate 'crown'; there are: ibp, your.module"
+    ):
         named(["crown"])
     with pytest.raises(UserError, match=r"certificate .*:PGD' is the class PGD; allowed is"):
         named([f"{__name__}:PGD"])
