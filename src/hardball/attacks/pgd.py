@@ -95,6 +95,15 @@ class PGD(Attack):
         """Sample-steps per example at ε = 1 if nothing falls early (for sorting attacks)."""
         return self.restarts * (self.steps or round(RATIO / (self.step_size or 1)))
 
+    def finer(self, doublings: int) -> "PGD":
+        """The same reach in 2^doublings times as many, smaller steps."""
+        factor = 2**doublings
+        return replace(
+            self,
+            steps=None if self.steps is None else factor * self.steps,
+            step_size=None if self.step_size is None else self.step_size / factor,
+        )
+
     def at(self, eps: float, *, at_least_one: bool = False) -> "PGD":
         """The same attack with `steps` fixed for this ε.
 

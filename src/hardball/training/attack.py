@@ -113,12 +113,10 @@ class TrainingAttack:
 
     def stronger(self, doublings: int) -> "TrainingAttack":
         """The same reach in 2^doublings times as many, smaller steps."""
-        factor = 2**doublings
-        if factor == 1:
+        if doublings == 0:
             return self
-        steps = None if self.pgd.steps is None else factor * self.pgd.steps
-        size = None if self.step_size is None else self.step_size / factor
-        return replace(self, steps=steps, step_size=size)
+        finer = self.pgd.finer(doublings)
+        return replace(self, steps=finer.steps, step_size=finer.step_size)
 
     def validation_at(self, eps: float) -> PGD:
         """The attack on the validation part at ε > 0: the same in all epochs, on the cross entropy."""

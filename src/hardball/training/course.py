@@ -85,12 +85,7 @@ class Course:
 
     def attack(self, attack: PGD) -> PGD:
         """The training attack as the curriculum wants it now: stronger where masking was found."""
-        if self.steered is None or not self.steered.doublings:
-            return attack
-        factor = 2**self.steered.doublings
-        steps = None if attack.steps is None else factor * attack.steps
-        size = None if attack.step_size is None else attack.step_size / factor
-        return replace(attack, steps=steps, step_size=size)
+        return attack if self.steered is None else attack.finer(self.steered.doublings)
 
     def lr_factor(self, fraction: float = 0.0) -> float:
         """Factor on your learning rate, `fraction` ∈ [0, 1) into the epoch."""
