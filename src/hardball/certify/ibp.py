@@ -36,17 +36,13 @@ class IBP(Certificate):
         if threat.norm != "linf":
             raise Unsupported(f"norm {threat.norm} for interval bounds; allowed is linf")
 
-    def certify(
+    def margins(
         self,
         model: Callable[[Tensor], Tensor],
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
     ) -> Tensor:
-        """See `Certificate`."""
-        return self.margins(model, images, labels, threat) > 0
-
-    def margins(self, model: object, images: Tensor, labels: Tensor, threat: ThreatModel) -> Tensor:
         """Lower bounds on min over j ≠ y of z_y − z_j, float64 [B].
 
         Raises:
@@ -55,7 +51,7 @@ class IBP(Certificate):
         graph = traced(model)
         images = images.double()
         factor, addition = REACH
-        reach = threat.radius(images).double() * factor + addition
+        reach = threat.radius(images) * factor + addition
         box = Box((images - reach).clamp(min=0), (images + reach).clamp(max=1))
         return margins(graph, box, labels, Propagation())
 

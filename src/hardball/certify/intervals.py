@@ -154,7 +154,9 @@ def _unchanged(rule: Propagation, layer: nn.Module, box: Box) -> Box:
 def _averaged(rule: Propagation, layer: nn.Module, box: Box) -> Box:
     size = getattr(layer, "kernel_size", None)
     count = box.low[0, 0].numel() if size is None else _area(size)
-    return rule.slack(box.map(layer), count + 2)
+    found = box.map(layer)
+    # the error of a sum is a share of the sum of absolute values: terms may cancel
+    return found.wider((count + 2) * UNIT * layer(box.largest)) if rule.rounding else found
 
 
 def _area(size: int | tuple[int, ...]) -> int:
