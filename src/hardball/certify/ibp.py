@@ -66,16 +66,23 @@ def margins(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) 
 
 def differences(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) -> Tensor:
     """Lower bounds on z_y − z_j [B, K], 0 at j = y; differentiable in the parameters."""
+    return propagated(graph, box, labels, rule)[0]
+
+
+def propagated(
+    graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation
+) -> tuple[Tensor, list[Box]]:
+    """`differences`, and the boxes before the ReLUs."""
     last = _last_linear(graph)
     if last is None:
-        bounds = Intervals(graph, rule).run(box)
+        walk = Intervals(graph, rule)
+        bounds = walk.run(box)
         every = bounds.low.gather(1, labels[:, None]) - bounds.high
     else:
         node, layer = last
-        before = Intervals(_without(graph, node), rule).run(box)
-        every = _elided(before, layer, labels, rule)
-    found: Tensor = every.scatter(1, labels[:, None], 0.0)
-    return found
+        walk = Intervals(_without(graph, node), rule)
+        every = _elided(walk.run(box), layer, labels, rule)
+    return every.scatter(1, labels[:, None], 0.0), walk.rectified
 
 
 def _last_linear(graph: fx.GraphModule) -> tuple[fx.Node, nn.Linear] | None:
