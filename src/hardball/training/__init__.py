@@ -12,6 +12,7 @@ from hardball.training.objectives import (
     SABR,
     TRADES,
     Adversarial,
+    CROWNIBPLoss,
     IBPLoss,
     Objective,
 )
@@ -28,6 +29,7 @@ __all__ = [
     "TRADES",
     "Adaptive",
     "Adversarial",
+    "CROWNIBPLoss",
     "Constant",
     "Course",
     "Curriculum",

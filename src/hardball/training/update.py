@@ -14,8 +14,7 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.attacks.box import perturb_behind
-from hardball.certify.ibp import propagated
-from hardball.certify.intervals import Box, Propagation, traced
+from hardball.certify.intervals import Box, traced
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
 from hardball.fronts import Front, bent_front_of
@@ -116,14 +115,18 @@ class Passes(nn.Module):
         self._graphs = [traced(model)] if objective.needs_bounds else []
 
     def forward(
-        self, *batches: Tensor, box: Box | None = None, labels: Tensor | None = None
+        self,
+        *batches: Tensor,
+        box: Box | None = None,
+        labels: Tensor | None = None,
+        left: float = 0.0,
     ) -> list[Tensor]:
         """Logits of each batch; then, for a box, upper bounds on z_j − z_y in it, y from `labels`, and
         what the objective finds wrong with the boxes, a scalar."""
         found: list[Tensor] = [self.model(images) for images in batches]
         if box is not None and labels is not None:
             (graph,) = self._graphs
-            every, hidden = propagated(graph, box, labels, Propagation(rounding=False))
+            every, hidden = self.objective.bounds(graph, box, labels, left)
             found += [-every, self.objective.penalty(box, hidden)]
         return found
 
@@ -237,8 +240,10 @@ class Update:
         if objective.needs_bounds:
             low, high = objective.box(batch.clean, batch.adversarial, eps)
             box = Box(low, high)
-            logits, worst, penalty = self.wrapped(batch.adversarial, box=box, labels=labels)
             left = 1 - eps / self.largest if self.largest else 0.0
+            logits, worst, penalty = self.wrapped(
+                batch.adversarial, box=box, labels=labels, left=left
+            )
             return objective.bounded(logits, labels, worst) + left * penalty, worst
         if not objective.needs_clean:
             (logits,) = self.wrapped(batch.adversarial)
