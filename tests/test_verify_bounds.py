@@ -60,7 +60,7 @@ def test_an_honest_evaluation_holds_and_says_the_bracket(honest):
     assert "≤ true ≤" in lines["ibp at ε=0.004 against witnesses"]
     row = json.loads(honest.record.read_text())["certified"][0]
     assert 5 < row["right"] < 40
-    assert f"at least {row['accuracy']:.1%} (proved anew) at ε=0.004" in found.sentence
+    assert f"at least {row['accuracy']:.1%} (ibp, proved anew) at ε=0.004" in found.sentence
     assert json.loads(honest.record.read_text())["certificates"] == {"ibp": {"kind": "IBP"}}
 
 
@@ -251,7 +251,7 @@ def test_linear_relaxations_are_proved_anew_too(digits_net, tmp_path):
     made = evaluated(tmp_path, digits_net, eps=[0.01, 0.03], n=30, certify=["crown-ibp"])
     found = made.verify()
     assert [one for one in found.findings if not one.holds] == []
-    assert "(proved anew) at ε=0.01" in found.sentence
+    assert "(crown-ibp, proved anew) at ε=0.01" in found.sentence
     made.forge(a_proof_and_its_margin)
     recounted(made)
     failed = [one for one in made.verify().findings if not one.holds]

@@ -39,9 +39,10 @@ from hardball.training.interrupt import Interrupt
 from hardball.training.live import Attacked
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.passes import Passes, check_classes
 from hardball.training.progress import Parameters, distance, parameters_of
 from hardball.training.settings import Settings
-from hardball.training.update import Passes, Sums, Update, check_classes, validate
+from hardball.training.update import Sums, Update, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

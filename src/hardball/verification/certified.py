@@ -54,7 +54,8 @@ class Proofs:
             self._counted(what, row, flags[place], notes)
             share = self._anew(what, row, flags[place], margins[place : place + 1], notes)
             if share is not None:
-                said.append(f"at least {share:.1%} (proved anew) at ε={row['eps']:g}")
+                how = f"{row['certificate']}, proved anew"
+                said.append(f"at least {share:.1%} ({how}) at ε={row['eps']:g}")
         return said
 
     def _counted(self, what: str, row: Row, certified: Flags, notes: Notes) -> None:
