@@ -24,8 +24,8 @@ from hardball.threats import ThreatModel
 OWN = 2.0**-40
 """Of all terms: more than float64 rounds away here."""
 
-ELEMENTS = 2**24
-"""Coefficients of the largest layer at a time: 128 MiB in float64."""
+ELEMENTS = 2**22
+"""Coefficients of the largest layer at a time: 32 MiB in float64."""
 
 LEAST = 1e-30
 """No division by less."""
