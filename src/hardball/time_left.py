@@ -32,7 +32,7 @@ class TimeLeft:
         if not self._marks or done != self._marks[-1][1]:
             self._marks.append((now, done))
         if len(self._marks) > MARKS:
-            self._marks[1::2] = []
+            del self._marks[1::2]
         began, last = self._marks[0], self._marks[-1]
         middle = (began[0] + last[0]) / 2
         since = max((mark for mark in self._marks if mark[0] <= middle), key=lambda mark: mark[0])
