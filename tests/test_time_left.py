@@ -14,6 +14,7 @@ from hardball.threats import ThreatModel
 from hardball.time_left import TimeLeft, bars, words
 from hardball.training import logging, loop
 from hardball.training.update import Update
+from hardball.training.update import validate as measured
 
 
 class Clock:
@@ -139,7 +140,7 @@ def test_the_time_left_of_a_training_is_right_within_a_fifth(
     seen: list[tuple[float, float]] = []
     train, held = digits.rows(slice(0, 200)), digits.rows(slice(200, 300))
 
-    call, validate = Update.__call__, loop.validate
+    call, validate = Update.__call__, measured
 
     def update(self: Update, images: Any, labels: Any, **asked: Any) -> Any:
         steps = self.attack_steps(asked["threat"], finishing=asked["finishing"])
@@ -153,7 +154,7 @@ def test_the_time_left_of_a_training_is_right_within_a_fifth(
         return validate(self, held, threat, seed)
 
     class Watched(logging.Watcher):
-        due = True  # type: ignore[assignment]
+        due = True
 
         def step(self, **about: Any) -> None:
             super().step(**about)
