@@ -79,14 +79,23 @@ class Trainer:
             model.train()
         self.threat = ThreatModel(settings.norm, curriculum.largest)
         wrapped, self.optimizer = fabric.setup(
-            Passes(model, bounded=settings.objective.needs_bounds), settings.optimizer.of(model)
+            Passes(model, objective=settings.objective), settings.optimizer.of(model)
         )
         check_classes(model, train)
         self.carried = Carried(train.images) if settings.attack.carry else None
         self.average = (
             Average(model, settings.optimizer.average) if settings.optimizer.average else None
         )
-        self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
+        self.update = Update(
+            wrapped,
+            model,
+            self.optimizer,
+            settings,
+            fabric,
+            layout,
+            self.carried,
+            largest=curriculum.largest,
+        )
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = stopping.constant_loss(train.labels, train.classes)
         self.epoch = self.step = 0
