@@ -18,7 +18,7 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md
+	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .github
 
 coverage: $(READY)
 	$(BIN)/coverage erase

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import audit
 import pytest
+import yaml
 
+from hardball import __version__
 from test_extras import PROJECT, bare
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -111,3 +113,25 @@ def test_what_was_not_audited_is_never_called_clean(
 def test_what_the_targets_call_is_in_dev() -> None:
     dev = {bare(one) for one in PROJECT["optional-dependencies"]["dev"]}
     assert {"build", "hatchling", "pip-audit", "cyclonedx-bom"} <= dev
+
+
+def test_changelog_and_citation_name_this_version_and_the_paper() -> None:
+    assert f"## [{__version__}]" in (ROOT / "CHANGELOG.md").read_text()
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == __version__
+    assert cited["references"][0]["identifiers"][0]["value"] == "arXiv:2003.13370"
+
+
+def test_the_workflow_and_the_forms_are_well_formed() -> None:
+    for path in (ROOT / ".github").rglob("*.yml"):
+        assert yaml.safe_load(path.read_text()), path
+    form = (ROOT / ".github" / "ISSUE_TEMPLATE" / "bug_report.yml").read_text()
+    assert "hardball doctor" in form
+    jobs = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())["jobs"]
+    pythons = jobs["newest"]["strategy"]["matrix"]["python"]
+    assert pythons == ["3.11", "3.12", "3.13", "3.14"]
+    targets = (ROOT / "Makefile").read_text()
+    asked = re.findall(r"run: make (\w+)", (ROOT / ".github/workflows/ci.yml").read_text())
+    assert asked
+    for target in asked:
+        assert f"\n{target}:" in targets
