@@ -36,6 +36,12 @@ FURTHEST = 10.0
 MANTISSA = 24
 """Bits of a float32."""
 
+CAVEAT = (
+    "Images and noise lie on one grid of float32, where their sums are exact (Voráček & Hein 2023). The "
+    "certificates still rest on pseudo-random numbers, and on a network that answers the same input alike."
+)
+"""What a certificate still rests on."""
+
 
 def lower_bound(hits: Tensor, n: int, alpha: float) -> Tensor:
     """The one-sided Clopper–Pearson bound: the p [B] at which `hits` [B] of `n` or more have the
@@ -56,7 +62,8 @@ def lower_bound(hits: Tensor, n: int, alpha: float) -> Tensor:
 
 def gaussian_quantile(p: Tensor) -> Tensor:
     """Φ⁻¹, in double precision."""
-    return torch.special.ndtri(p.double())
+    found: Tensor = torch.special.ndtri(p.double())
+    return found
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)

@@ -19,6 +19,7 @@ from torch import Tensor
 from hardball import environment, storage
 from hardball._version import __version__
 from hardball.certify.smoothing import (
+    CAVEAT,
     SmoothCertificate,
     answers,
     certify_smooth,
@@ -40,11 +41,6 @@ from hardball.evaluation.forward import accepting
 from hardball.evaluation.results import Accuracy
 
 SECONDS_BETWEEN_SAVES = 30.0
-
-CAVEAT = (
-    "Images and noise lie on one grid of float32, where their sums are exact (Voráček & Hein 2023). The "
-    "certificates still rest on pseudo-random numbers, and on a network that answers the same input alike."
-)
 
 
 @dataclass(frozen=True, kw_only=True)
