@@ -1,4 +1,4 @@
-"""The table of `hardball certify-smooth`, at 80 columns."""
+"""Certified accuracy as tables: that of `hardball certify-smooth`, at 80 columns, and that of a study."""
 
 from typing import Any
 
@@ -32,4 +32,32 @@ def smoothing_sentence(found: dict[str, Any]) -> str:
         f"The smoothed classifier is right on {smoothed['right']} of {n} images, wrong on "
         f"{smoothed['wrong']} and abstains on {smoothed['abstained']}. No radius above "
         f"{found['largest_radius']:.3g} can be certified with so many draws. {found['caveat']}"
+    )
+
+
+def study_table(result: dict[str, Any]) -> str:
+    """A table in Markdown of results/smoothing.json: one row per network, σ, way and seed."""
+    radii = [point["radius"] for point in result["networks"][0]["certified"]]
+    heads = ["network", "σ", "way", "seed", "under noise", *(f"r={radius:g}" for radius in radii)]
+    lines = [f"| {' | '.join(heads)} |", f"| {' | '.join(['---'] * len(heads))} |"]
+    for one in result["networks"]:
+        collapsed = ", collapsed" if one["collapsed_epochs"] == result["epochs"] else ""
+        cells = [
+            one["net"]["name"],
+            f"{one['sigma']:g}",
+            one["kind"],
+            str(one["seed"]),
+            f"{one['val_accuracy_under_noise']:.1%}{collapsed}",
+            *(
+                f"{p['accuracy']:.1%} [{p['low']:.1%}, {p['high']:.1%}]" if p["right"] else "0"
+                for p in one["certified"]
+            ),
+        ]
+        lines.append(f"| {' | '.join(cells)} |")
+    limits = ", ".join(f"{value:.3g} at σ={s}" for s, value in result["largest_radius"].items())
+    return (
+        "\n".join(lines)
+        + f"\n\nn = {result['test']} test images, {result['samples'][0]} + {result['samples'][1]} draws "
+        f"each, α = {result['alpha']:g}; in brackets the 95% Wilson interval. So many draws can certify no "
+        f"radius above {limits}.\n"
     )
