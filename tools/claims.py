@@ -1,4 +1,4 @@
-"""Writes what results/ says into the pages of docs/ that have tables of it: python tools/claims.py --write"""
+"""Writes what results/ says into the pages of docs/ with tables of it: python tools/claims.py --write"""
 
 import argparse
 import json
