@@ -19,6 +19,8 @@ from .attacks import fgsm as fgsm
 from .attacks import minimum_distortion as minimum_distortion
 from .certify import IBP as IBP
 from .certify import Certificate as Certificate
+from .certify import SmoothCertificate as SmoothCertificate
+from .certify import certify_smooth as certify_smooth
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
 from .errors import UserError as UserError
@@ -51,6 +53,7 @@ from .training import Adversarial as Adversarial
 from .training import Constant as Constant
 from .training import Course as Course
 from .training import Curriculum as Curriculum
+from .training import GaussianNoise as GaussianNoise
 from .training import IBPLoss as IBPLoss
 from .training import Iterative as Iterative
 from .training import Machine as Machine

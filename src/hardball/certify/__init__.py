@@ -3,5 +3,6 @@
 from hardball.certify.base import Certificate
 from hardball.certify.ibp import IBP
 from hardball.certify.named import CERTIFICATES, named
+from hardball.certify.smoothing import SmoothCertificate, certify_smooth
 
-__all__ = ["CERTIFICATES", "IBP", "Certificate", "named"]
+__all__ = ["CERTIFICATES", "IBP", "Certificate", "SmoothCertificate", "certify_smooth", "named"]

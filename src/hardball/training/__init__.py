@@ -12,6 +12,7 @@ from hardball.training.objectives import (
     SABR,
     TRADES,
     Adversarial,
+    GaussianNoise,
     IBPLoss,
     Objective,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "Constant",
     "Course",
     "Curriculum",
+    "GaussianNoise",
     "IBPLoss",
     "Iterative",
     "Machine",

@@ -34,6 +34,8 @@ class Objective:
     """The training attack runs; without it the adversarial examples are the images themselves."""
     needs_bounds: ClassVar[bool] = False
     """`loss` is given the worst logits that interval bounds allow in `box` (ℓ∞ only)."""
+    noisy: ClassVar[bool] = False
+    """The examples are x + N(0, σ²I) in place of adversarial ones, and the curriculum's ε is σ."""
 
     label_smoothing: float = 0.0
     """Share of the label's weight that is spread evenly over all classes (cross entropy terms)."""
@@ -106,6 +108,22 @@ class Objective:
 @dataclass(frozen=True, kw_only=True)
 class Adversarial(Objective):
     """Adversarial cross entropy (Madry et al. 2018): ℓ(f(x'), y)."""
+
+    def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        return self.smoothed(adversarial, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Objective):
+    """E ℓ(f(x + δ), y) over δ ~ N(0, σ²I), one δ for each example and epoch (Cohen et al. 2019).
+
+    The curriculum moves σ where it moves ε elsewhere. x + δ is not clipped to [0, 1]: certificates by
+    randomised smoothing (`certify_smooth`) are for the unclipped Gaussian. No attack runs; a noisy
+    example counts as one sample-step.
+    """
+
+    needs_attack: ClassVar[bool] = False
+    noisy: ClassVar[bool] = True
 
     def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
         return self.smoothed(adversarial, labels)
@@ -275,6 +293,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ibp": IBPLoss,
     "mtl-ibp": MTLIBP,
     "sabr": SABR,
+    "noise": GaussianNoise,
 }
 """name → class."""
 
