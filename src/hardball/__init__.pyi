@@ -17,6 +17,7 @@ from .attacks import Targeted as Targeted
 from .attacks import Transfer as Transfer
 from .attacks import fgsm as fgsm
 from .attacks import minimum_distortion as minimum_distortion
+from .certify import CROWNIBP as CROWNIBP
 from .certify import IBP as IBP
 from .certify import Certificate as Certificate
 from .certify import SmoothCertificate as SmoothCertificate
@@ -52,6 +53,7 @@ from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
 from .training import Course as Course
+from .training import CROWNIBPLoss as CROWNIBPLoss
 from .training import Curriculum as Curriculum
 from .training import GaussianNoise as GaussianNoise
 from .training import IBPLoss as IBPLoss

@@ -10,13 +10,18 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from hardball import names
-from hardball.certify.intervals import Box
+from hardball.certify.crown import relaxed
+from hardball.certify.ibp import propagated
+from hardball.certify.intervals import Box, Propagation
 from hardball.errors import UserError
 from hardball.losses import cross_entropy, kl
 from hardball.training.regularisers import balance, tightness
+
+EXACT = Propagation(rounding=False)
+"""Training bounds the network of exact arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,6 +78,20 @@ class Objective:
     def box(self, images: Tensor, adversarial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """The pixels between which bounds are wanted, if `needs_bounds`: ball ∩ [0, 1]."""
         return (images - eps).clamp(min=0), (images + eps).clamp(max=1)
+
+    def bounds(
+        self, graph: fx.GraphModule, box: Box, labels: Tensor, left: float
+    ) -> tuple[Tensor, Sequence[Box]]:
+        """Lower bounds on z_y − z_j [B, K], 0 at j = y, and the boxes before the ReLUs, if
+        `needs_bounds`.
+
+        Args:
+            graph: of the model (`hardball.certify.intervals.traced`).
+            box: of the pixels.
+            labels: int64 [B].
+            left: 1 − ε ÷ the largest ε.
+        """
+        return propagated(graph, box, labels, EXACT)
 
     def penalty(self, box: Box, hidden: Sequence[Box]) -> Tensor:
         """What is added to the loss of each example, times 1 − ε ÷ the largest ε: a scalar, if
@@ -274,6 +293,39 @@ class SABR(IBPLoss):
         return (centre - small).clamp(min=0), (centre + small).clamp(max=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CROWNIBPLoss(IBPLoss):
+    """`IBPLoss` on (1 − β)·(interval bounds) + β·(linear relaxation) of the margins, β from `beta` to
+    `beta_end` as ε grows (Zhang et al. 2020, without their clean loss).
+
+    Linear bounds are tighter for weights that know nothing of intervals, so the ramp begins with them;
+    interval bounds leave the network more freedom at a large ε, so it ends with these. Each is a bound,
+    and so is their mean. An update costs some K passes more where β > 0.
+    """
+
+    beta: float = 1.0
+    """β at ε = 0."""
+    beta_end: float = 0.0
+    """β at the largest ε."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta", "beta_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)}; allowed is a share, 0 to 1")
+
+    def bounds(
+        self, graph: fx.GraphModule, box: Box, labels: Tensor, left: float
+    ) -> tuple[Tensor, Sequence[Box]]:
+        """The mean, with weights 1 − β and β = beta_end + (beta − beta_end)·left."""
+        intervals, hidden = super().bounds(graph, box, labels, left)
+        beta = self.beta_end + (self.beta - self.beta_end) * left
+        if not beta:
+            return intervals, hidden
+        linear, _ = relaxed(graph, box, labels, EXACT)
+        return (1 - beta) * intervals + beta * linear, hidden
+
+
 def _log_of_the_rest(logits: Tensor, labels: Tensor) -> Tensor:
     """log(1 − max_{k≠y} p_k) [B], as the sum of all other probabilities: exact where 1 − p is not."""
     log_p = F.log_softmax(logits.float(), dim=1)
@@ -293,6 +345,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ibp": IBPLoss,
     "mtl-ibp": MTLIBP,
     "sabr": SABR,
+    "crown-ibp": CROWNIBPLoss,
     "noise": GaussianNoise,
 }
 """name → class."""
