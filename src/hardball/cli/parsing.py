@@ -143,12 +143,12 @@ class Parser(ArgumentParser):
         numbers = {a.dest for a in self._actions if _takes_numbers(getattr(a, "_typehint", None))}
         words: list[str] = []
         now = ""  # the flag that a value belongs to
-        for word in argv:
-            flag, equals, value = word.partition("=")
-            if word.startswith("--"):
+        for given in argv:
+            if given.startswith("--"):
+                flag = given.partition("=")[0]
                 now = short.get(flag[2:], flag[2:]).rstrip("+")
-            if now in numbers:
-                word, value = _divided(word), _divided(value)
+            word = _divided(given) if now in numbers else given
+            flag, equals, value = word.partition("=")
             if words and words[-1] == "--config" and not word.startswith("--"):
                 full = self._full_file(Path(word), short)
             elif flag == "--config" and equals:
