@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check coverage clean
+.PHONY: demo test check docs coverage clean
 
 demo: $(READY)
 	$(BIN)/hardball demo --out demo
@@ -18,7 +18,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md
+	$(BIN)/codespell src tests tools docs examples README.md CONTRIBUTING.md
+
+# the site, in site/: every warning is an error (a link that leads nowhere, a page outside the navigation)
+docs: $(READY)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --conf-dir docs . site
 
 coverage: $(READY)
 	$(BIN)/coverage erase
@@ -37,4 +41,4 @@ $(READY): pyproject.toml constraints.txt
 	touch $(READY)
 
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) demo site

@@ -130,8 +130,8 @@ def test_a_number_may_be_a_fraction(hardball: Hardball) -> None:
     for words in (("--eps", "8/255"), ("--eps=8/255",)):
         found = yaml.safe_load(hardball("train", *words, "--print_config")[1])
         assert found["eps"] == 8 / 255
-    words = ("evaluate", "runs/8/255", "--eps", "[8/255, 1.5/8]", "--n", 7, "--print_config")
-    found = yaml.safe_load(hardball(*words)[1])
+    several = ("evaluate", "runs/8/255", "--eps", "[8/255, 1.5/8]", "--n", 7, "--print_config")
+    found = yaml.safe_load(hardball(*several)[1])
     assert found["eps"] == [8 / 255, 1.5 / 8]
     for wrong in ("8/0", "8/2/5", "a/8", "8/"):
         code, _, err = hardball("train", "--eps", wrong, "--print_config")

@@ -1,5 +1,9 @@
-"""The pages: their tables are made from the results."""
+"""The pages: their tables are made from the results, their links lead somewhere, the API is complete.
 
+(make docs builds the site strictly: there, links to headings and the navigation are checked too.)
+"""
+
+import re
 from pathlib import Path
 
 import claims
@@ -28,3 +32,40 @@ def test_a_part_is_replaced_and_the_rest_is_kept() -> None:
     assert commands(text) == ["python x.py --write one", "python y.py --write"]
     made = filled(text, {"python x.py --write one": lambda: "new \\1\n"})
     assert made == text.replace("old", "new \\1")
+
+
+# --- links
+
+WRITTEN = [ROOT / name for name in ("README.md", "CONTRIBUTING.md", "results/README.md")]
+WRITTEN += [ROOT / "benchmarks" / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+LINK = re.compile(r"\]\(([^)#\s]+)(?:#[^)\s]*)?\)")
+
+
+@pytest.mark.parametrize("page", WRITTEN, ids=lambda page: str(page.relative_to(ROOT)))
+def test_links_lead_to_files_of_the_repository(page: Path) -> None:
+    """In the site they are the same: its source folder is the repository's root."""
+    text = re.sub(r"```.*?```", "", page.read_text(), flags=re.DOTALL)
+    found = [link for link in LINK.findall(text) if "://" not in link]
+    assert [link for link in found if not (page.parent / link).exists()] == []
+
+
+def test_readme_is_one_screen_to_the_first_result() -> None:
+    words = [word for word in (ROOT / "README.md").read_text().split() if word != "|"]
+    assert len(words) <= 750
+
+
+# --- the API
+
+
+def public_names() -> list[str]:
+    stub = (ROOT / "src" / "hardball" / "__init__.pyi").read_text()
+    return [name for name in re.findall(r" as (\w+)$", stub, re.MULTILINE) if name != "__version__"]
+
+
+def test_every_public_name_has_its_place_in_the_api() -> None:
+    api = "".join(path.read_text() for path in (ROOT / "docs" / "api").glob("*.md"))
+    directives = set(re.findall(r"^\.\. auto\w+:: hardball\.([\w.]+)$", api, re.MULTILINE))
+    last = {name.rpartition(".")[2] for name in directives}
+    assert [name for name in public_names() if name not in last] == []
+    index = (ROOT / "docs" / "api" / "index.md").read_text()
+    assert [name for name in public_names() if f"`{name}`" not in index] == []

@@ -58,7 +58,8 @@ def demo() -> str:
     """What `hardball demo` prints, for its five seeds."""
     (shown,) = numbers(read("results/demo.json")).blocks
     assert isinstance(shown, Table)
-    return tables.table(shown.columns, shown.rows) + "\n"
+    rows = [[str(cell) for cell in row] for row in shown.rows]
+    return tables.table(map(str, shown.columns), rows) + "\n"
 
 
 def verdicts() -> str:

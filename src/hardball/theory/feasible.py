@@ -63,13 +63,14 @@ class ClosestPair:
 class ForcedError:
     """What ε forces on a data set of `points` images.
 
-    conflicts: pairs of different class whose balls meet.
-    lower, upper: bounds on the number of images any classifier gets wrong; equal if solved.
-    proof: "no conflicts"; "every pair conflicts", when all but the largest class are lost;
-        "matching" or "integer program" if solved (see `cover.Cover`); else "bounds".
-    wrong: indices of `upper` images; without them no conflict is left.
-    matching, weights: conflicts [M, 2], weighted [M] by at most 1 in total per image; their sum
-        proves `lower` (unless the integer program raised it, or every pair conflicts).
+    Attributes:
+        conflicts: pairs of different class whose balls meet.
+        lower, upper: bounds on the number of images any classifier gets wrong; equal if solved.
+        proof: "no conflicts"; "every pair conflicts", when all but the largest class are lost;
+            "matching" or "integer program" if solved (see `cover.Cover`); else "bounds".
+        wrong: indices of `upper` images; without them no conflict is left.
+        matching, weights: conflicts [M, 2], weighted [M] by at most 1 in total per image; their sum
+            proves `lower` (unless the integer program raised it, or every pair conflicts).
     """
 
     norm: str
