@@ -28,7 +28,14 @@ extensions = [
     "sphinx_copybutton",
 ]
 root_doc = "docs/index"
-include_patterns = ["docs/**", "CONTRIBUTING.md", "results/README.md", "benchmarks/README.md"]
+include_patterns = [
+    "docs/**",
+    "CHANGELOG.md",
+    "CONTRIBUTING.md",
+    "SECURITY.md",
+    "results/README.md",
+    "benchmarks/README.md",
+]
 # folders that are not even looked into
 exclude_patterns = [".*", "**/.*", "data", "demo", "runs", "site", "src", "tests", "docs/site"]
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from hardball import storage
 from hardball.commands.explain import ExplainConfig, explain
@@ -24,6 +23,7 @@ from hardball.commands.theory import BernoulliConfig, bernoulli
 from hardball.commands.train import weights_of
 from hardball.reproduction import recipes
 from hardball.runs import RunFolder, read_metrics
+from hardball.time_left import bars
 
 Found = dict[str, Any]
 
@@ -131,7 +131,7 @@ def _accuracy(
     """One evaluation, journaled in the run's folder, so that it is never done twice."""
     subject = SubjectConfig(config.folder(name), n=n, data_root=config.data_root)
     how = MeasureConfig(eps=list(eps), attacks=list(attacks), processes=config.processes)
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bars(console) as progress:
         evaluation = measure(subject, how, progress=progress).evaluation
     return evaluation.as_json()
 
@@ -143,7 +143,7 @@ def _(part: recipes.Surface, folder: Path, config: ReproduceConfig, console: Con
 
 def _shown(function: Callable[..., Found], asked: Any, console: Console) -> Found:
     """With a progress bar."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bars(console) as progress:
 
         def show(what: str, steps: int) -> Callable[[], object]:
             task = progress.add_task(what, total=steps)

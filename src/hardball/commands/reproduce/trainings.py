@@ -12,6 +12,7 @@ from hardball.commands.reproduce.config import ReproduceConfig
 from hardball.commands.train import TrainConfig, fresh, train
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
+from hardball.extras import require
 from hardball.perf import fast
 from hardball.presets import merged, short_flags
 from hardball.reproduction import Planned, Training, plan
@@ -50,9 +51,11 @@ def estimate(config: ReproduceConfig) -> Estimate:
     """The trainings that are not there yet, with their cost on this machine.
 
     Raises:
+        MissingExtra: matplotlib is not installed.
         UserError: an unknown name or budget, data that are not there, a run of other settings or one
             that ended without weights, or more than `hours`.
     """
+    require("the paper's figures need", "matplotlib")
     planned = plan(config.names, config.size.without)
     size = config.size
     configs = {name: _config(config, training) for name, training in planned.trainings.items()}
