@@ -41,6 +41,12 @@ class SquareBehindFront(Attack):
         UserError: queries below 1.
         CannotRun: a model without a front.
         Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
+        >>> attack = hb.SquareBehindFront(queries=20)
+        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        torch.Size([20])
     """
 
     queries: int = 5000
