@@ -44,6 +44,7 @@ myst_heading_anchors = 4
 nitpick_ignore_regex = [("myst", ".*/")]
 copybutton_exclude = ".linenos, .gp, .go"
 
+highlight_language = "none"  # of a block that names no language
 default_role = "code"  # `x` in a docstring
 autodoc_member_order = "bysource"
 autodoc_typehints = "description"
@@ -62,15 +63,31 @@ html_copy_source = False
 html_show_sourcelink = False
 
 BARS = re.compile(r"(``.*?``|`.*?`)|(?<!\\)\|")
+HELD = "\ue000"  # no text has it
 
 
-def without_substitutions(
+def before_napoleon(
     app: Any, what: str, name: str, obj: object, options: object, lines: list[str]
 ) -> None:
-    """|x| in a docstring is an absolute value, and not a substitution of reStructuredText."""
+    """|x| in a docstring is an absolute value, and not a substitution of reStructuredText; and what
+    comes before a colon in an attribute's text or in "Returns:" is a part of the sentence, not a type."""
     lines[:] = [BARS.sub(lambda found: found[1] or r"\|", line) for line in lines]
+    plain = [number for number, line in enumerate(lines, 1) if line.strip() == "Returns:"]
+    if what in ("attribute", "data", "property"):
+        plain.append(0)
+    for number in plain:
+        if number < len(lines):
+            lines[number] = lines[number].replace(":", HELD)
+
+
+def after_napoleon(
+    app: Any, what: str, name: str, obj: object, options: object, lines: list[str]
+) -> None:
+    """The colons come back."""
+    lines[:] = [line.replace(HELD, ":") for line in lines]
 
 
 def setup(app: Any) -> None:
     """Sphinx calls this."""
-    app.connect("autodoc-process-docstring", without_substitutions)
+    app.connect("autodoc-process-docstring", before_napoleon, priority=400)
+    app.connect("autodoc-process-docstring", after_napoleon, priority=600)

@@ -54,6 +54,17 @@ def test_readme_is_one_screen_to_the_first_result() -> None:
     assert len(words) <= 750
 
 
+def test_the_readme_s_sentence_on_speed_is_that_of_the_benchmarks() -> None:
+    text = (ROOT / "README.md").read_text().partition("## Speed")[2]
+    training = claims.read("benchmarks/results/throughput.json")
+    assert f"and {training['ratio_to_best_peer_channels_last']:.1f} times as many" in text
+    assert "about twice as many" in text
+    assert 1.8 <= training["ratio_to_best_peer"] <= 2.3
+    assert "half of the fastest library's time" in text
+    attacked = claims.read("benchmarks/results/evaluation.json")["pgd"]
+    assert attacked["speedup_over_fastest_peer"] == pytest.approx(2, abs=0.15)
+
+
 # --- the API
 
 
