@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import hardball as hb
+import hardball.theory
 from test_pages import public_names
 
 INDEX = Path(__file__).parents[1] / "docs" / "api" / "index.md"
@@ -33,14 +34,25 @@ def public() -> dict[str, Any]:
     return {name: one for name, one in found.items() if callable(one)}
 
 
+def in_modules() -> dict[str, Any]:
+    """ "theory.gaussian" → what the public modules list, if it has an example."""
+    modules = (hardball.theory, hb.landscape, hb.interpretation)
+    return {
+        f"{module.__name__.rpartition('.')[2]}.{name}": getattr(module, name)
+        for module in modules
+        for name in module.__all__
+        if ">>>" in (inspect.getdoc(getattr(module, name)) or "")
+    }
+
+
 def test_every_public_function_and_class_has_an_example() -> None:
     bare = {name for name, one in public().items() if ">>>" not in (inspect.getdoc(one) or "")}
     assert bare == WITHOUT
 
 
-@pytest.mark.parametrize("name", sorted(public().keys() - WITHOUT))
+@pytest.mark.parametrize("name", sorted((public() | in_modules()).keys() - WITHOUT))
 def test_an_example_runs(name: str, prepared: dict[str, Any]) -> None:
-    text = inspect.getdoc(public()[name])
+    text = inspect.getdoc((public() | in_modules())[name])
     assert text is not None
     examples = doctest.DocTestParser().get_doctest(text, dict(prepared), name, None, None)
     printed: list[str] = []

@@ -7,8 +7,10 @@ import re
 from pathlib import Path
 
 import claims
+import pictures
 import pytest
 from marked import commands, filled
+from matplotlib.patches import Rectangle
 
 ROOT = Path(__file__).parents[1]
 
@@ -32,6 +34,20 @@ def test_a_part_is_replaced_and_the_rest_is_kept() -> None:
     assert commands(text) == ["python x.py --write one", "python y.py --write"]
     made = filled(text, {"python x.py --write one": lambda: "new \\1\n"})
     assert made == text.replace("old", "new \\1")
+
+
+def test_the_pictures_of_the_concepts_show_the_results() -> None:
+    rows = [row for row in claims.read("results/checklist_mnist.json").values() if "verdict" in row]
+    (axes,) = pictures.claims().axes
+    bars = [bar for bar in axes.patches if isinstance(bar, Rectangle)]
+    assert [bar.get_width() for bar in bars] == [row["pgd"] for row in rows] + [
+        row["strongest"] for row in rows
+    ]
+    shown = pictures.radii().axes
+    assert len(shown) == 4 * len(pictures.RADII)
+    grey = shown[2 * len(pictures.RADII) - 1].get_images()[0].get_array()
+    assert grey is not None
+    assert set(grey.flatten().tolist()) == {0.5}, "moved to grey by ε=0.5"
 
 
 # --- links

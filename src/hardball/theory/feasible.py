@@ -104,6 +104,11 @@ def closest_pair(images: object, labels: object, norm: str = "linf") -> ClosestP
 
     Raises:
         UserError: unknown norm, NaN, mismatched shapes, one class only, uint8 images.
+
+    Example:
+        >>> from hardball.theory import closest_pair
+        >>> print(closest_pair([[0.0], [0.25], [1.0]], [0, 1, 0]).distance)
+        0.25
     """
     row = norm_named(norm)
     points = _pixel_points(images, labels)
@@ -157,7 +162,14 @@ def forced_error(
     seconds: float = 60.0,
     most: int = _MOST_CONFLICTS,
 ) -> ForcedError:
-    """The least robust error that any classifier has on the data at ε; see `forced_errors`."""
+    """The least robust error that any classifier has on the data at ε; see `forced_errors`.
+
+    Example:
+        >>> from hardball.theory import forced_error
+        >>> found = forced_error([[0.0], [0.25], [1.0]], [0, 1, 0], eps=0.2)
+        >>> print(found.conflicts, found.lower, found.upper, found.proof)
+        1 1 1 matching
+    """
     return forced_errors(images, labels, norm, eps=[eps], seconds=seconds, most=most)[0]
 
 
@@ -182,6 +194,11 @@ def forced_errors(
 
     Raises:
         UserError: as `closest_pair`; no radius, or one that is negative (or fractional for ℓ0).
+
+    Example:
+        >>> from hardball.theory import forced_errors
+        >>> [found.upper for found in forced_errors([[0.0], [0.25]], [0, 1], eps=[0.1, 0.2])]
+        [0, 1]
     """
     row = norm_named(norm)
     if len(eps) == 0:
