@@ -65,6 +65,12 @@ class BehindFront(Attack):
     Raises:
         CannotRun: a model without a front.
         Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
+        >>> attack = hb.BehindFront(attack=hb.PGD(steps=5))
+        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        torch.Size([20])
     """
 
     attack: PGD | Targeted

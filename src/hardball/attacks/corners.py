@@ -44,6 +44,12 @@ class CornerSearch(Attack):
     Raises:
         UserError: queries below 1.
         Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
+        >>> attack = hb.SquareBehindFront(queries=20)
+        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        torch.Size([20])
     """
 
     queries: int = 5000

@@ -31,6 +31,13 @@ class Objective:
     To add one, derive a frozen dataclass from this class and write `loss`; its fields become flags.
     Whatever the objective, training is watched by the adversarial cross entropy: the detectors of
     collapse and of a sudden increase, and the validation part, know nothing else.
+
+    Example:
+        >>> class Squared(hb.Objective):
+        ...     def loss(self, adversarial, labels, clean):
+        ...         return self.smoothed(adversarial, labels) ** 2
+        >>> Squared().loss(torch.zeros(2, 2), torch.tensor([0, 1]), None)
+        tensor([0.4805, 0.4805])
     """
 
     needs_clean: ClassVar[bool] = False
@@ -126,7 +133,12 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Adversarial(Objective):
-    """Adversarial cross entropy (Madry et al. 2018): ℓ(f(x'), y)."""
+    """Adversarial cross entropy (Madry et al. 2018): ℓ(f(x'), y).
+
+    Example:
+        >>> hb.Adversarial().loss(torch.zeros(2, 10), test.labels[:2], None)
+        tensor([2.3026, 2.3026])
+    """
 
     def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
         return self.smoothed(adversarial, labels)
@@ -153,6 +165,10 @@ class TRADES(Objective):
     """ℓ(f(x), y) + β·KL(f(x) ‖ f(x')), where x' maximises the KL term (Zhang et al. 2019).
 
     The attack climbs from a random start: at the image itself the KL term has no gradient.
+
+    Example:
+        >>> hb.TRADES(beta=6.0).loss(torch.zeros(2, 10), test.labels[:2], torch.zeros(2, 10))
+        tensor([2.3026, 2.3026])
     """
 
     needs_clean: ClassVar[bool] = True
@@ -178,6 +194,10 @@ class MART(Objective):
     """ℓ(f(x'), y) − log(1 − max_{k≠y} p_k(x')) + β·KL(f(x) ‖ f(x'))·(1 − p_y(x)) (Wang et al. 2020).
 
     The KL term counts most where the clean image is misclassified.
+
+    Example:
+        >>> hb.MART(beta=5.0).needs_clean
+        True
     """
 
     needs_clean: ClassVar[bool] = True
@@ -204,6 +224,10 @@ class IBPLoss(Objective):
     The loss bounds the adversarial one from above. Raise ε slowly from 0 (an iterative curriculum by
     step): at a large ε bounds of random weights say nothing. With both, Shi et al. ramp within 20
     epochs where others took hundreds.
+
+    Example:
+        >>> hb.IBPLoss().needs_attack, hb.IBPLoss().needs_bounds
+        (False, True)
     """
 
     needs_attack: ClassVar[bool] = False
@@ -253,7 +277,12 @@ class IBPLoss(Objective):
 @dataclass(frozen=True, kw_only=True)
 class MTLIBP(IBPLoss):
     """(1 − α)·ℓ(f(x'), y) + α·ℓ(worst, y): a mixture of adversarial training and interval bounds (De
-    Palma et al. 2024)."""
+    Palma et al. 2024).
+
+    Example:
+        >>> hb.MTLIBP(alpha=0.1).needs_bounds
+        True
+    """
 
     needs_attack: ClassVar[bool] = True
 
@@ -273,7 +302,12 @@ class MTLIBP(IBPLoss):
 @dataclass(frozen=True, kw_only=True)
 class SABR(IBPLoss):
     """Cross entropy of the worst logits in a small box around the adversarial example (Müller et al.
-    2023): less is proved than by `IBPLoss`, and more is learned."""
+    2023): less is proved than by `IBPLoss`, and more is learned.
+
+    Example:
+        >>> hb.SABR(share=0.4).needs_bounds
+        True
+    """
 
     needs_attack: ClassVar[bool] = True
 
