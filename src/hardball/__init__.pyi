@@ -10,6 +10,7 @@ from .attacks import AttackResult as AttackResult
 from .attacks import AutoAttackPart as AutoAttackPart
 from .attacks import BehindFront as BehindFront
 from .attacks import BruteForce as BruteForce
+from .attacks import CornerSearch as CornerSearch
 from .attacks import Distortion as Distortion
 from .attacks import SquareBehindFront as SquareBehindFront
 from .attacks import Targeted as Targeted
@@ -19,6 +20,8 @@ from .attacks import minimum_distortion as minimum_distortion
 from .certify import CROWNIBP as CROWNIBP
 from .certify import IBP as IBP
 from .certify import Certificate as Certificate
+from .certify import SmoothCertificate as SmoothCertificate
+from .certify import certify_smooth as certify_smooth
 from .data import Dataset as Dataset
 from .data import load_dataset as load_dataset
 from .errors import UserError as UserError
@@ -52,6 +55,7 @@ from .training import Constant as Constant
 from .training import Course as Course
 from .training import CROWNIBPLoss as CROWNIBPLoss
 from .training import Curriculum as Curriculum
+from .training import GaussianNoise as GaussianNoise
 from .training import IBPLoss as IBPLoss
 from .training import Iterative as Iterative
 from .training import Machine as Machine

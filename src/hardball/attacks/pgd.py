@@ -48,6 +48,13 @@ class PGD(Attack):
     Raises:
         UserError: no or negative steps or step size, an ε so small that no step is left, unknown
             names, restarts without a random start.
+
+    Example:
+        >>> attack = hb.PGD(steps=20, restarts=2)
+        >>> result = attack(model, test.images, test.labels, hb.LInf(0.2))
+        >>> result.examples.shape, result.fooled.dtype
+        (torch.Size([20, 1, 8, 8]), torch.bool)
+        >>> moved = attack.perturb(model, test.images, test.labels, hb.LInf(0.2))  # for training
     """
 
     steps: int | None = None
@@ -305,5 +312,11 @@ class _Best:
 
 def fgsm(loss: str = "cross_entropy") -> PGD:
     """The fast gradient sign method (Goodfellow et al. 2015): one step from the image to the
-    boundary of the ball."""
+    boundary of the ball.
+
+    Example:
+        >>> result = hb.fgsm()(model, test.images, test.labels, hb.LInf(0.1))
+        >>> print((result.examples - test.images).abs().max() <= 0.1001)
+        tensor(True)
+    """
     return PGD(steps=1, loss=loss, random_start=False, keep="last")

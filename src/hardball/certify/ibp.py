@@ -29,6 +29,11 @@ class IBP(Certificate):
     functions, max and average pooling, flatten, residual sums, and fronts (`hardball.fronts`), whose
     box is exact. The bound on rounding does not hold for convolutions by transform (Winograd, FFT) or
     in TF32 or half precision: certify on the CPU, or in full precision with direct convolutions.
+
+    Example:
+        >>> margins = hb.IBP().margins(model, test.images, test.labels, hb.LInf(0.0))
+        >>> margins.shape
+        torch.Size([20])
     """
 
     def validate(self, images: Tensor, threat: ThreatModel) -> None:

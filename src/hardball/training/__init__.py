@@ -13,6 +13,7 @@ from hardball.training.objectives import (
     TRADES,
     Adversarial,
     CROWNIBPLoss,
+    GaussianNoise,
     IBPLoss,
     Objective,
 )
@@ -33,6 +34,7 @@ __all__ = [
     "Constant",
     "Course",
     "Curriculum",
+    "GaussianNoise",
     "IBPLoss",
     "Iterative",
     "Machine",

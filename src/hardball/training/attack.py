@@ -11,7 +11,12 @@ from hardball.losses import LOSSES
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingAttack:
-    """The attack inside training: PGD, whose final iterate is trained on."""
+    """The attack inside training: PGD, whose final iterate is trained on.
+
+    Example:
+        >>> hb.Settings(attack=hb.TrainingAttack(steps=2, carry=True)).attack.carry
+        True
+    """
 
     steps: int | None = None
     """Steps of the training attack; with step_size unset, each is 2.5·ε/steps (10 if both are unset)."""

@@ -90,6 +90,13 @@ def fit(
     Raises:
         UserError: a target ε outside the threat model or without a step, a folder that is another
             run's, data that does not fit, no space left.
+
+    Example:
+        >>> network = hb.build("digits_cnn", test.shape, test.classes, {"width": 4})
+        >>> ramp = hb.Iterative(0.1, ramp_epochs=2)
+        >>> run = hb.fit(network, test, curriculum=ramp, attack=hb.PGD(steps=2))
+        >>> run.outcome.message
+        'finished 2 epochs at ε=0.1'
     """
     settings = (settings or Settings()).given(attack=attack, objective=objective)
     curriculum = curriculum if epochs is None else curriculum.lasting(epochs)

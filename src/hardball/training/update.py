@@ -22,7 +22,7 @@ from hardball.isolation import evaluating, untouched
 from hardball.losses import LOSSES, Loss, correct, cross_entropy
 from hardball.perf import Captured
 from hardball.seeding import derive
-from hardball.threats import ThreatModel
+from hardball.threats import ThreatModel, gaussian
 from hardball.training.atta import Carried
 from hardball.training.live import Attacked
 from hardball.training.settings import Settings
@@ -119,7 +119,8 @@ class Update:
         largest: float = math.inf,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
-        found = bent_front_of(model)
+        # noise needs no gradient to the images
+        found = None if settings.objective.noisy else bent_front_of(model)
         if found is not None and settings.norm != "linf":
             if not found[0].continuous:
                 raise UserError(
@@ -146,9 +147,15 @@ class Update:
         return self.settings.attack.at(eps, finishing=finishing) if eps > 0 else None
 
     def attack_steps(self, threat: ThreatModel, *, finishing: bool = False) -> int:
-        """Gradient steps per example at this ε."""
+        """Gradient steps per example at this ε; with noise, one for each noisy example."""
+        if self.settings.objective.noisy:
+            return 1
         starts = self.settings.attack.starts(finishing=finishing)
         return starts * _steps(self.attack_at(threat, finishing=finishing))
+
+    def noised(self, images: Tensor, threat: ThreatModel) -> Tensor:
+        """images + N(0, σ²I) with σ = `threat.eps`, not clipped to [0, 1]."""
+        return images + float(threat.eps) * gaussian(images, self.generator)
 
     def __call__(
         self,
@@ -182,7 +189,8 @@ class Update:
         losses = losses * batch.weight
         # DDP averages over processes, whose shares may differ by one: sum, then scale
         self.fabric.backward(losses.sum() * (self.fabric.world_size / total))
-        return self._done(losses.detach(), logits.detach(), batch, starts * _steps(attack))
+        spent = self.attack_steps(threat, finishing=finishing)
+        return self._done(losses.detach(), logits.detach(), batch, spent)
 
     def _losses(self, batch: "_Batch", eps: float) -> tuple[Tensor, Tensor]:
         """The objective's losses, and the logits by which training is watched: those of the adversarial
@@ -225,6 +233,9 @@ class Update:
         mine = slice(rank, None, world) if rank < len(images) else slice(0, 1)
         share, labels = self.laid_out(images[mine]), labels[mine]
         weight = torch.full_like(labels, int(rank < len(images)), dtype=images.dtype)
+        if self.settings.objective.noisy:
+            noised = self.laid_out(self.noised(images, threat)[mine])
+            return _Batch(clean=share, adversarial=noised, labels=labels, weight=weight)
         if attack is None:
             return _Batch(clean=share, adversarial=share, labels=labels, weight=weight)
         carried = self.carried
@@ -324,25 +335,26 @@ class _Batch:
 def validate(
     update: Update, held: Dataset, threat: ThreatModel, seed: int
 ) -> tuple[Mapping[str, float], Attacked | None]:
-    """Clean accuracy, and loss and accuracy under attack at ε, on the validation part; and this
-    process's share of the last batch, if it was attacked.
+    """Clean accuracy, and loss and accuracy under attack at ε (or noise of σ = ε), on the validation
+    part; and this process's share of the last batch, if it was attacked.
 
     Always from the same random starts, so that epochs differ by their weights alone.
     """
     fabric, eps = update.fabric, float(threat.eps)
-    attack = update.settings.attack.validation_at(eps) if eps > 0 else None
+    noisy = update.settings.objective.noisy
+    attack = update.settings.attack.validation_at(eps) if eps > 0 and not noisy else None
     totals = torch.zeros(3, dtype=torch.float64)
     attacked: Attacked | None = None
     update.generator.manual_seed(seed)
     for first in range(0, len(held), 500):
         images, labels = held.images[first : first + 500], held.labels[first : first + 500]
-        start = threat.sample(images, update.generator)
+        start = update.noised(images, threat) if noisy else threat.sample(images, update.generator)
         share = slice(fabric.global_rank, None, fabric.world_size)
         labels = labels[share]
         images, start = (update.laid_out(each[share]) for each in (images, start))
         if not len(labels):
             continue
-        adversarial = images
+        adversarial = start if noisy else images
         if attack is not None:
             adversarial = update.perturb(attack, images, labels, threat, start, watched=True)
             attacked = Attacked(images=images, examples=adversarial, threat=threat)
