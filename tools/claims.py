@@ -18,6 +18,7 @@ from marked import commands, filled
 from hardball.report.blocks import Table
 from hardball.report.demo import numbers
 from hardball.report.reproduction_text import claims, trainings
+from hardball.report.smoothing_tables import study_table
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -110,6 +111,12 @@ def fast() -> str:
     return tables.table(["training, 0→0.4", "sample-steps", "minutes", *head], rows) + "\n"
 
 
+def smoothing() -> str:
+    """The study of smoothing at large σ, once it has been made."""
+    path = "results/smoothing.json"
+    return study_table(read(path)) if (ROOT / path).exists() else ""
+
+
 def _benchmark(name: str) -> Callable[[], str]:
     return lambda: tables.TABLES[name](read(f"benchmarks/results/{name}.json")) + "\n"
 
@@ -119,6 +126,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "demo": demo,
     "verdicts": verdicts,
     "fast": fast,
+    "smoothing": smoothing,
     **{name: _benchmark(name) for name in tables.TABLES},
 }
 COMMAND = "python tools/claims.py --write"

@@ -53,12 +53,16 @@ class IBP(Certificate):
         Raises:
             CannotRun: an operation of the network without an interval form.
         """
-        graph = traced(model)
-        images = images.double()
-        factor, addition = REACH
-        reach = threat.radius(images) * factor + addition
-        box = Box((images - reach).clamp(min=0), (images + reach).clamp(max=1))
-        return margins(graph, box, labels, Propagation())
+        with torch.no_grad():
+            return margins(traced(model), to_box(images, threat), labels, Propagation())
+
+
+def to_box(images: Tensor, threat: ThreatModel) -> Box:
+    """All that `ThreatModel.allows` accepts around the images, in float64."""
+    images = images.double()
+    factor, addition = REACH
+    reach = threat.radius(images) * factor + addition
+    return Box((images - reach).clamp(min=0), (images + reach).clamp(max=1))
 
 
 def margins(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) -> Tensor:

@@ -186,7 +186,9 @@ class Parser(ArgumentParser):
     def _plain(self, line: str) -> str:
         """jsonargparse's commonest complaints in hardball's words."""
         key = re.search(r'Parser key "([^"]+)"', line)
-        value = re.search(r"(?:Got|Given) value: (.*?)(?: - Expected .*)?$", line)
+        value = re.search(
+            r"(?:Got|Given) value: (.*?)(?: - Expected .*| Given value type: .*)?$", line
+        )
         action = next((a for a in self._actions if key and a.dest == key[1]), None)
         hint = getattr(action, "_typehint", None)
         if key and value and hint is not None:

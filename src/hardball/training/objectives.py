@@ -10,13 +10,18 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from hardball import names
-from hardball.certify.intervals import Box
+from hardball.certify.crown import relaxed
+from hardball.certify.ibp import propagated
+from hardball.certify.intervals import Box, Propagation
 from hardball.errors import UserError
 from hardball.losses import cross_entropy, kl
 from hardball.training.regularisers import balance, tightness
+
+EXACT = Propagation(rounding=False)
+"""Training bounds the network of exact arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,6 +46,8 @@ class Objective:
     """The training attack runs; without it the adversarial examples are the images themselves."""
     needs_bounds: ClassVar[bool] = False
     """`loss` is given the worst logits that interval bounds allow in `box` (ℓ∞ only)."""
+    noisy: ClassVar[bool] = False
+    """The examples are x + N(0, σ²I) in place of adversarial ones, and the curriculum's ε is σ."""
 
     label_smoothing: float = 0.0
     """Share of the label's weight that is spread evenly over all classes (cross entropy terms)."""
@@ -78,6 +85,20 @@ class Objective:
     def box(self, images: Tensor, adversarial: Tensor, eps: float) -> tuple[Tensor, Tensor]:
         """The pixels between which bounds are wanted, if `needs_bounds`: ball ∩ [0, 1]."""
         return (images - eps).clamp(min=0), (images + eps).clamp(max=1)
+
+    def bounds(
+        self, graph: fx.GraphModule, box: Box, labels: Tensor, left: float
+    ) -> tuple[Tensor, Sequence[Box]]:
+        """Lower bounds on z_y − z_j [B, K], 0 at j = y, and the boxes before the ReLUs, if
+        `needs_bounds`.
+
+        Args:
+            graph: of the model (`hardball.certify.intervals.traced`).
+            box: of the pixels.
+            labels: int64 [B].
+            left: 1 − ε ÷ the largest ε.
+        """
+        return propagated(graph, box, labels, EXACT)
 
     def penalty(self, box: Box, hidden: Sequence[Box]) -> Tensor:
         """What is added to the loss of each example, times 1 − ε ÷ the largest ε: a scalar, if
@@ -118,6 +139,26 @@ class Adversarial(Objective):
         >>> hb.Adversarial().loss(torch.zeros(2, 10), test.labels[:2], None)
         tensor([2.3026, 2.3026])
     """
+
+    def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
+        return self.smoothed(adversarial, labels)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GaussianNoise(Objective):
+    """E ℓ(f(x + δ), y) over δ ~ N(0, σ²I), one δ for each example and epoch (Cohen et al. 2019).
+
+    The curriculum moves σ where it moves ε elsewhere. x + δ is not clipped to [0, 1]: certificates by
+    randomised smoothing (`certify_smooth`) are for the unclipped Gaussian. No attack runs; a noisy
+    example counts as one sample-step.
+
+    Example:
+        >>> hb.GaussianNoise().needs_attack
+        False
+    """
+
+    needs_attack: ClassVar[bool] = False
+    noisy: ClassVar[bool] = True
 
     def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
         return self.smoothed(adversarial, labels)
@@ -290,6 +331,43 @@ class SABR(IBPLoss):
         return (centre - small).clamp(min=0), (centre + small).clamp(max=1)
 
 
+@dataclass(frozen=True, kw_only=True)
+class CROWNIBPLoss(IBPLoss):
+    """`IBPLoss` on (1 − β)·(interval bounds) + β·(linear relaxation) of the margins, β from `beta` to
+    `beta_end` as ε grows (Zhang et al. 2020, without their clean loss).
+
+    Linear bounds are tighter for weights that know nothing of intervals, so the ramp begins with them;
+    interval bounds leave the network more freedom at a large ε, so it ends with these. Each is a bound,
+    and so is their mean. An update costs some K passes more where β > 0.
+
+    Example:
+        >>> hb.CROWNIBPLoss().needs_bounds
+        True
+    """
+
+    beta: float = 1.0
+    """β at ε = 0."""
+    beta_end: float = 0.0
+    """β at the largest ε."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta", "beta_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)}; allowed is a share, 0 to 1")
+
+    def bounds(
+        self, graph: fx.GraphModule, box: Box, labels: Tensor, left: float
+    ) -> tuple[Tensor, Sequence[Box]]:
+        """The mean, with weights 1 − β and β = beta_end + (beta − beta_end)·left."""
+        intervals, hidden = super().bounds(graph, box, labels, left)
+        beta = self.beta_end + (self.beta - self.beta_end) * left
+        if not beta:
+            return intervals, hidden
+        linear, _ = relaxed(graph, box, labels, EXACT)
+        return (1 - beta) * intervals + beta * linear, hidden
+
+
 def _log_of_the_rest(logits: Tensor, labels: Tensor) -> Tensor:
     """log(1 − max_{k≠y} p_k) [B], as the sum of all other probabilities: exact where 1 − p is not."""
     log_p = F.log_softmax(logits.float(), dim=1)
@@ -309,6 +387,8 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ibp": IBPLoss,
     "mtl-ibp": MTLIBP,
     "sabr": SABR,
+    "crown-ibp": CROWNIBPLoss,
+    "noise": GaussianNoise,
 }
 """name → class."""
 
