@@ -111,6 +111,12 @@ def fast() -> str:
     return tables.table(["training, 0→0.4", "sample-steps", "minutes", *head], rows) + "\n"
 
 
+def smoothing() -> str:
+    """The study of smoothing at large σ, once it has been made."""
+    path = "results/smoothing.json"
+    return study_table(read(path)) if (ROOT / path).exists() else ""
+
+
 def _benchmark(name: str) -> Callable[[], str]:
     return lambda: tables.TABLES[name](read(f"benchmarks/results/{name}.json")) + "\n"
 
@@ -149,6 +155,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "demo": demo,
     "verdicts": verdicts,
     "fast": fast,
+    "smoothing": smoothing,
     **{name: _benchmark(name) for name in tables.TABLES},
 }
 COMMAND = "python tools/claims.py --write"
