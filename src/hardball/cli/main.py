@@ -149,6 +149,11 @@ COMMANDS: dict[str, Command | Group] = {
         "shows.",
         parses=True,
     ),
+    "sweep": Command(
+        place="hardball.cli.sweep:sweep",
+        about="Train every trial of a grid, end those early that are stuck, and make one table of them.",
+        parses=True,
+    ),
     "explain": Command(
         place="hardball.cli.explain:explain",
         about="Saliency and perturbations of runs side by side, and how interpretable they are.",

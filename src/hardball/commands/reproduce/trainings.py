@@ -1,26 +1,20 @@
 """The trainings that recipes need: what they cost here, and how they went."""
 
-import time
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
+from hardball.commands.cost import speed_of
 from hardball.commands.reproduce.config import ReproduceConfig
-from hardball.commands.train import TrainConfig, fresh, train
-from hardball.data import Dataset, load_dataset
+from hardball.commands.train import TrainConfig, train
+from hardball.data import load_dataset
 from hardball.errors import UserError
-from hardball.perf import fast
 from hardball.presets import merged, short_flags
 from hardball.reproduction import Planned, Training, plan
 from hardball.reproduction.plan import sample_steps
 from hardball.runs import COLLAPSED, NON_FINITE, RunFolder
-from hardball.threats import ThreatModel
-
-TRIAL_SECONDS = 3.0
-"""For how long the speed is measured."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,7 +55,7 @@ def estimate(config: ReproduceConfig) -> Estimate:
     if configs:
         images = load_dataset(size.data, config.data_root, "train")
         left = [name for name in configs if not _finished(config.folder(name))]
-        speed = _speed(configs[left[0]], images) if left else 0.0
+        speed = speed_of(configs[left[0]], images) if left else 0.0
         for name in left:
             steps = sample_steps(
                 configs[name].curriculum, configs[name].settings.attack.pgd, len(images)
@@ -83,31 +77,6 @@ def _config(config: ReproduceConfig, training: Training) -> TrainConfig:
 
 def _finished(folder: Path) -> bool:
     return RunFolder(folder).outcome_file.exists()
-
-
-def _speed(config: TrainConfig, images: Dataset) -> float:
-    """Sample-steps per second of the attack inside training, over a few seconds."""
-    about = {
-        "data": {"name": config.data.name},
-        "model": {
-            "name": config.model.named(config.data.name),
-            "args": config.model.args,
-            "shape": list(images.shape),
-            "classes": images.classes,
-        },
-    }
-    model = fresh(about, 0, trust=True).eval().to(memory_format=torch.channels_last)
-    batch = images.rows(slice(0, config.settings.batch_size))
-    attack = config.settings.attack.pgd.at(0.3)
-    threat = ThreatModel("linf", 0.3)
-    done, began = 0, time.perf_counter()
-    with fast(model):
-        attack.perturb(model, batch.images, batch.labels, threat)
-        began = time.perf_counter()
-        while time.perf_counter() - began < TRIAL_SECONDS:
-            attack.perturb(model, batch.images, batch.labels, threat)
-            done += len(batch) * (attack.steps or 0)
-    return done / (time.perf_counter() - began)
 
 
 def trained(
