@@ -145,8 +145,8 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "reproduce": Command(
         place="hardball.cli.reproduce:reproduce",
-        about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
-        "shows.",
+        about="Remake the paper's tables and figures: trainings, measurements, pictures, and whether "
+        "each claim shows.",
         parses=True,
     ),
     "sweep": Command(

@@ -7,7 +7,9 @@ import torch
 from hardball.commands.train import TrainConfig, fresh
 from hardball.data import Dataset
 from hardball.perf import fast
+from hardball.reproduction.plan import sample_steps
 from hardball.threats import ThreatModel
+from hardball.training import Adaptive
 
 SECONDS = 3.0
 """For how long the speed is measured."""
@@ -40,3 +42,18 @@ def speed_of(config: TrainConfig, images: Dataset, seconds: float = SECONDS) -> 
             attack.perturb(model, batch.images, batch.labels, threat)
             done += len(batch) * (attack.steps or 0)
     return done / (time.perf_counter() - began)
+
+
+def most_sample_steps(config: TrainConfig, images: int) -> int:
+    """Sample-steps of a training that nothing ends early; of an adaptive one its budget, or the most that
+    its epochs could take.
+
+    Args:
+        config: what is trained.
+        images: training images.
+    """
+    curriculum, attack = config.curriculum, config.settings.attack
+    if not isinstance(curriculum, Adaptive):
+        return sample_steps(curriculum, attack.pgd, images)
+    each = (attack.at(curriculum.eps_max).steps or 0) + 1
+    return curriculum.budget_steps or images * each * curriculum.total_epochs

@@ -25,6 +25,7 @@ DEFAULT_MODELS = {
     "mnist": "mnist_cnn",
     "fashion-mnist": "mnist_cnn",
     "cifar10": "resnet18",
+    "cifar10-jpeg": "resnet18",
     "cifar10-small": "resnet8",
 }
 
@@ -34,8 +35,9 @@ class DataConfig:
     """What to train on."""
 
     name: str = "digits"
-    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, cifar10-small (3,000 images),
-    folder (DATA_ROOT/train/CLASS/*.png), or your own package.module:function."""
+    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, cifar10-jpeg (from image files),
+    cifar10-small (1,000 images), folder (DATA_ROOT/train/CLASS/*.png), or your own
+    package.module:function."""
     root: Path = Path("data")
     """Where the data is, in torchvision's layout; what is missing is downloaded there."""
 

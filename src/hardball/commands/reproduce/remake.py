@@ -71,7 +71,7 @@ def _make(
         "paper": recipe.claim,
         "answers": answers(name, parts, CLASSES),
         "budget": size.name,
-        "cut": size.cut if recipe.trainings else "",
+        "cut": config.side(recipe.on).cut if recipe.trains else "",
         "trainings": {one: runs[one] for one in recipe.trainings},
         "command": f"hardball reproduce {name} --budget {size.name}",
         "machine": environment.facts(),

@@ -6,15 +6,16 @@ from typing import Any
 
 from rich.console import Console
 
-from hardball.commands.cost import speed_of
+from hardball.commands.cost import most_sample_steps, speed_of
 from hardball.commands.reproduce.config import ReproduceConfig
+from hardball.commands.reproduce.sweeps import sweep_plan
 from hardball.commands.train import TrainConfig, train
-from hardball.data import load_dataset
+from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
-from hardball.presets import merged, short_flags
+from hardball.presets import Values, merged, short_flags
 from hardball.reproduction import Planned, Training, plan
-from hardball.reproduction.plan import sample_steps
-from hardball.runs import COLLAPSED, NON_FINITE, RunFolder
+from hardball.reproduction.parts import Sweep
+from hardball.runs import COLLAPSED, INTERRUPTED, NON_FINITE, RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,12 +33,14 @@ class Estimate:
 
     planned: Planned
     due: list[Due]
-    speed: float
-    """Sample-steps per second."""
 
     @property
     def seconds(self) -> float:
         return sum(one.seconds for one in self.due)
+
+    @property
+    def sample_steps(self) -> int:
+        return sum(one.sample_steps for one in self.due)
 
 
 def estimate(config: ReproduceConfig) -> Estimate:
@@ -48,35 +51,47 @@ def estimate(config: ReproduceConfig) -> Estimate:
             that ended without weights, or more than `hours`.
     """
     planned = plan(config.names, config.size.without)
-    size = config.size
-    configs = {name: _config(config, training) for name, training in planned.trainings.items()}
-    due: list[Due] = []
-    speed = 0.0
-    if configs:
-        images = load_dataset(size.data, config.data_root, "train")
-        left = [name for name in configs if not _finished(config.folder(name))]
-        speed = speed_of(configs[left[0]], images) if left else 0.0
-        for name in left:
-            steps = sample_steps(
-                configs[name].curriculum, configs[name].settings.attack.pgd, len(images)
-            )
-            due.append(Due(name=name, sample_steps=steps, seconds=steps / speed))
-    found = Estimate(planned=planned, due=due, speed=speed)
+    # all data are looked at first: nothing starts where some of them are missing
+    sides = {training.on for training in planned.trainings.values()}
+    images = {on: load_dataset(*config.data_of(on), "train") for on in sorted(sides)}
+    due = _trainings_due(config, planned, images)
+    for name, recipe in planned.recipes.items():
+        if any(isinstance(part, Sweep) for part in recipe.parts.values()):
+            trials = sweep_plan(config, config.out / name).due
+            steps = sum(one.sample_steps for one in trials)
+            seconds = sum(one.seconds for one in trials)
+            if trials:
+                said = f"{name}: {len(trials)} trials, at most"
+                due.append(Due(name=said, sample_steps=steps, seconds=seconds))
+    found = Estimate(planned=planned, due=due)
     if config.hours is not None and found.seconds > config.hours * 3600:
         raise UserError(
-            f"`hours={config.hours:g}`, but the trainings take {found.seconds / 3600:.1f} h at "
-            f"{speed:,.0f} sample-steps/s; allow more, or choose another `budget`"
+            f"`hours={config.hours:g}`, but the trainings take {found.seconds / 3600:.1f} h at the speed "
+            "measured now; allow more, or choose another `budget`"
         )
     return found
 
 
-def _config(config: ReproduceConfig, training: Training) -> TrainConfig:
-    values = merged(training.values(config.size), {"data": {"root": config.data_root}})
-    return TrainConfig.of(values)
+def _trainings_due(
+    config: ReproduceConfig, planned: Planned, images: dict[Any, Dataset]
+) -> list[Due]:
+    """Those without an outcome, at the speed of the first of them on each data set."""
+    speeds: dict[str, float] = {}
+    due = []
+    for name, training in planned.trainings.items():
+        if RunFolder(config.folder(name)).outcome_file.exists():
+            continue
+        asked = TrainConfig.of(_asked(config, training))
+        if training.on not in speeds:
+            speeds[training.on] = speed_of(asked, images[training.on])
+        steps = most_sample_steps(asked, len(images[training.on]))
+        due.append(Due(name=name, sample_steps=steps, seconds=steps / speeds[training.on]))
+    return due
 
 
-def _finished(folder: Path) -> bool:
-    return RunFolder(folder).outcome_file.exists()
+def _asked(config: ReproduceConfig, training: Training) -> Values:
+    name, root = config.data_of(training.on)
+    return merged(training.values(config.size), {"data": {"name": name, "root": root}})
 
 
 def trained(
@@ -84,19 +99,20 @@ def trained(
 ) -> dict[str, Any]:
     """Train, or take up, or find again; how it went."""
     folder = config.folder(name)
-    asked = merged(training.values(config.size), {"data": {"root": config.data_root}})
     console.print(f"\n{name}", style="bold", highlight=False)
     origin = None if training.start is None else config.folder(training.start)
     if origin is not None:
         _refuse_without_weights(origin)
     run = train(
-        TrainConfig.of({**asked, "out": folder}),
+        TrainConfig.of({**_asked(config, training), "out": folder}),
         origin=origin,
         resume=RunFolder(folder).config_file.exists(),
         console=console,
     )
     outcome = run.outcome
     assert outcome is not None
+    if outcome.status == INTERRUPTED:  # nothing is measured on weights that are not finished
+        raise KeyboardInterrupt
     verb = f"extend {training.start}" if training.start else "train"
     return {
         "command": f"hardball {verb} {short_flags(training.values(config.size))} --out {name}",

@@ -18,7 +18,7 @@ from typing import Any
 from rich.console import Console
 
 from hardball import environment, storage
-from hardball.commands.cost import speed_of
+from hardball.commands.cost import most_sample_steps, speed_of
 from hardball.commands.sweep.grid import Grid, read_grid
 from hardball.commands.sweep.trial import (
     STATUSES,
@@ -35,7 +35,6 @@ from hardball.errors import UserError
 from hardball.evaluation import protocols
 from hardball.perf import keep_memory
 from hardball.report.sweep_tables import sweep_text
-from hardball.reproduction.plan import sample_steps
 from hardball.runs import write_json
 from hardball.training.curricula.adaptive import Adaptive
 from hardball.training.curricula.base import check_course
@@ -202,13 +201,7 @@ class _Checked:
             check_search(curriculum, config.settings, len(images) - held, held)
         else:
             check_course(curriculum)
-        return self._steps(config, len(images) - held), self._speed(config, images)
-
-    def _steps(self, config: TrainConfig, images: int) -> int:
-        curriculum = config.curriculum
-        if isinstance(curriculum, Adaptive) and curriculum.budget_steps is not None:
-            return curriculum.budget_steps
-        return sample_steps(curriculum, config.settings.attack.pgd, images)
+        return most_sample_steps(config, len(images) - held), self._speed(config, images)
 
     def _speed(self, config: TrainConfig, images: Dataset) -> float:
         spec = config.model.spec(config.data.name, images.shape, images.classes)

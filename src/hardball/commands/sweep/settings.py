@@ -39,10 +39,10 @@ def complete(base: Mapping[str, Any], own: Mapping[str, Any], *, trusted: bool) 
     kind = _named("curriculum", layers) or "constant"
     objective = _named("objective", layers) or "adversarial"
     keys = _spellings(kind, objective, trusted=trusted)
-    values = merged(_nested(base, keys), _nested(own, keys))
+    values = _over(_nested(base, keys), _nested(own, keys))
     chosen = values.pop("preset", None)
     if chosen is not None:
-        values = merged(preset(str(chosen), kind), values)
+        values = _over(preset(str(chosen), kind), values)
     if not trusted:
         for group in NAMED:
             name = (values.get(group) or {}).get("name")
@@ -51,6 +51,14 @@ def complete(base: Mapping[str, Any], own: Mapping[str, Any], *, trusted: bool) 
     if "eps" not in values:
         raise UserError("no eps; write the ε to train for into base, e.g. eps: 0.4")
     return values
+
+
+def _over(below: Values, above: Values) -> Values:
+    """Those of `above` first; the arguments of a network go with it."""
+    names = [(values.get("model") or {}).get("name") for values in (below, above)]
+    if names[1] is not None and names[0] != names[1]:
+        below = {key: value for key, value in below.items() if key != "model"}
+    return merged(below, above)
 
 
 def _named(group: str, layers: Sequence[Mapping[str, Any]]) -> str | None:
