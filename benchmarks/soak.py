@@ -109,9 +109,7 @@ def trend(values: list[float]) -> dict[str, float | bool]:
 def soak(minutes: float, seed: int = 0) -> dict[str, Any]:
     """See the module."""
     torch.set_num_threads(1)
-    SPAWN.set_forkserver_preload(
-        ["hardball.commands.train", "lightning_fabric", "sklearn.datasets"]
-    )
+    SPAWN.set_forkserver_preload(["hardball.commands.train", "lightning_fabric"])
     moments = random.Random(seed)
     notes: list[dict[str, float]] = []
     killed = cycles = 0

@@ -17,7 +17,9 @@ class TrainingStep:
         self.fabric = launch(settings.machine)
         keep_memory()
         model = model.to(memory_format=torch.channels_last)
-        wrapped, optimizer = self.fabric.setup(Passes(model), settings.optimizer.of(model))
+        wrapped, optimizer = self.fabric.setup(
+            Passes(model, objective=settings.objective), settings.optimizer.of(model)
+        )
         self.update = Update(wrapped, model, optimizer, settings, self.fabric, torch.channels_last)
         self._block = fast(model)
         self._block.__enter__()

@@ -8,6 +8,7 @@ import multiprocessing
 import os
 import re
 import signal
+import sys
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -81,11 +82,13 @@ def start(
     planned: Signal | None = None,
     environment: Mapping[str, str] | None = None,
     instead: Mapping[str, object] | None = None,
+    hidden: Sequence[str] = (),
 ) -> Started:
-    """Run `hardball *words` in `folder`; `instead` gives other values to some "module:NAME"."""
+    """Run `hardball *words` in `folder`; `instead` gives other values to some "module:NAME", and
+    packages that are `hidden` cannot be imported."""
     log = folder / f"log{len(list(folder.glob('log*')))}"
     log.mkdir(parents=True)
-    more = (dict(environment or {}), dict(instead or {}))
+    more = (dict(environment or {}), dict(instead or {}), tuple(hidden))
     arguments = ([str(w) for w in words], folder, log, planned, *more)
     process = _server().Process(target=_run, args=arguments)
     process.start()
@@ -98,9 +101,10 @@ def run(
     *,
     planned: Signal | None = None,
     instead: Mapping[str, object] | None = None,
+    hidden: Sequence[str] = (),
 ) -> Ended:
     """Run `hardball *words` in `folder` to its end."""
-    return start(words, folder, planned=planned, instead=instead).end()
+    return start(words, folder, planned=planned, instead=instead, hidden=hidden).end()
 
 
 def run_two(
@@ -132,7 +136,6 @@ def _server() -> ForkServerContext:
     context.set_forkserver_preload(
         [
             *(f"hardball.cli.{command}" for command in ("train", "evaluate", "verify", "flags")),
-            "sklearn.datasets",
             "lightning_fabric",
             "torch.utils.tensorboard",
             __name__,
@@ -148,7 +151,9 @@ def _run(
     planned: Signal | None,
     environment: dict[str, str],
     instead: dict[str, object],
+    hidden: tuple[str, ...],
 ) -> None:
+    hide(hidden)
     os.chdir(folder)
     os.environ.update(environment)
     for number, name in ((1, "out"), (2, "err")):
@@ -166,6 +171,25 @@ def _run(
     if planned is not None:
         _plan(planned)
     main(words)
+
+
+class _Hidden:
+    """A finder before all others, which finds that some packages are not installed."""
+
+    def __init__(self, packages: Sequence[str]) -> None:
+        self.packages = set(packages)
+
+    def find_spec(self, name: str, *_: object) -> None:
+        if name.partition(".")[0] in self.packages:
+            raise ModuleNotFoundError(f"No module named {name!r}", name=name)
+
+
+def hide(packages: Sequence[str]) -> None:
+    """From now on this process cannot import them, whether it has done so before or not."""
+    for name in [*sys.modules]:
+        if any(name == one or f".{name}.".find(f".{one}.") >= 0 for one in packages):
+            del sys.modules[name]
+    sys.meta_path.insert(0, _Hidden(packages))
 
 
 def _plan(planned: Signal) -> None:

@@ -9,6 +9,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from sklearn.datasets import load_digits
 
 from hardball import Dataset, UserError, load_dataset
 from hardball.data import AUGMENTATIONS, DATASETS, augment, distort, split_validation
@@ -57,6 +58,11 @@ def test_a_validation_part_that_leaves_nothing_is_refused(count):
 
 
 def test_digits_are_those_of_scikit_learn():
+    known = load_digits()
+    for part, rows in (("train", slice(0, -360)), ("test", slice(-360, None))):
+        found = load_dataset("digits", split=part)
+        assert torch.equal(found.images[:, 0], torch.tensor(known.images[rows] / 16).float())
+        assert found.labels.tolist() == known.target[rows].tolist()
     train, test = load_dataset("digits"), load_dataset("digits", split="test")
     assert (len(train), len(test), train.shape, train.classes) == (1437, 360, (1, 8, 8), 10)
     assert set((train.images * 16).unique().tolist()) == set(range(17))

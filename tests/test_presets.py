@@ -11,7 +11,7 @@ from hardball.presets import PRESETS, preset
 
 SHORT = {
     "data": "data.name", "model": "model.name", "model_args": "model.args", "optimizer": "optimizer.name",
-    "attack_mode": "attack.mode",
+    "attack_mode": "attack.mode", "front": "model.front",
 } | {
     name: f"{group}.{name}"
     for group, names in {
@@ -29,6 +29,8 @@ SHORT = {
 MNIST = {"data": "mnist", "model": "mnist_cnn", "optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 FAST = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 2, "carry": True}
 FAST |= {"finish_epochs": 3, "finish_steps": 8}
+FRONT = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 4, "augment": "affine"}
+FRONT |= {"average": 0.998, "schedule": "linear-tail", "validation_steps": 20, "carry": False}
 CIFAR10 = {"data": "cifar10", "model": "resnet50", "optimizer": "sgd", "momentum": 0.9}
 CIFAR10 |= {"weight_decay": 5e-4, "batch_size": 128, "step_size": 2 / 255}
 
@@ -53,6 +55,9 @@ EXPECTED = {
         "schedule": "linear-tail", "ramp_epochs": 5, "hold": 3, "per": "step", "beyond": 0.02,
     },
     ("mnist-fast", "extend"): {**FAST, "epochs": 3},
+    ("mnist-front", "constant"): {**FRONT, "epochs": 14, "front": "rounding"},
+    ("mnist-front", "iterative"): {**FRONT, "ramp_epochs": None, "front": "rounding"},
+    ("mnist-front", "extend"): {**FRONT, "epochs": 3},
     ("cifar10-paper", "constant"): {
         **CIFAR10, "epochs": 150, "lr": 0.1, "schedule": "steps", "augment": True,
     },
@@ -101,6 +106,12 @@ def test_values(name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> Non
 def test_every_preset_and_kind_is_looked_at() -> None:
     assert {name for name, _ in EXPECTED} == set(PRESETS)
     assert {kind for kinds in PRESETS.values() for kind in kinds} == {"all", *COMMANDS}
+
+
+def test_a_preset_may_say_eps(capsys: pytest.CaptureFixture[str]) -> None:
+    assert settings(["train", "--preset", "mnist-front"], capsys)["eps"] == 0.4
+    found = settings(["train", "--preset", "mnist-front", "--eps", "0.3"], capsys)
+    assert (found["eps"], found["epochs"]) == (0.3, 14)
 
 
 @pytest.mark.parametrize("source", ["flag", "file"])

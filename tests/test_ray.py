@@ -126,6 +126,6 @@ def test_what_ray_cannot_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         remote._started(Ray(), SweepConfig(tmp_path, ray_address="x:1"))
     with pytest.raises(UserError, match=r"`gpus=0\.5` for a trial, but the cluster has 0"):
         remote._started(Ray(), SweepConfig(tmp_path, gpus=0.5))
-    monkeypatch.setitem(__import__("sys").modules, "ray", None)
+    monkeypatch.setattr("hardball.extras.find_spec", lambda _: None)
     with pytest.raises(MissingExtra, match=r"hardball\[ray\]"):
         remote._imported()

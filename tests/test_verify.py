@@ -438,6 +438,7 @@ def test_it_shares_no_arithmetic_with_the_evaluation():
                 names = {node.module, *(f"{node.module}.{a.name}" for a in node.names)}
                 left |= {n for n in names if n.startswith("hardball") and _exists(n)} - seen
     left_out = {"hardball.attacks", "hardball.threats", "hardball.losses", "hardball.evaluation"}
+    left_out.add("hardball.certify")
     assert {".".join(name.split(".")[:2]) for name in seen} & left_out == set()
     assert "hardball.verification.arithmetic" in seen
 
@@ -587,7 +588,8 @@ def test_the_page_describes_every_field(untouched):
     told = json.loads(untouched.record.read_text())
     assert rows_below("## evaluation.json") == set(told)
     assert rows_below("An entry of `scores`") == set(told["scores"][0])
-    tensors = {*load(untouched.witnesses.read_bytes()), "certified"}  # only with certificates
+    proofs = {"certified", "margins"}  # only with certificates
+    tensors = {*load(untouched.witnesses.read_bytes()), *proofs}
     assert rows_below("## witnesses.safetensors") == tensors
 
 

@@ -16,6 +16,7 @@ LEVELS: list[set[str]] = [
     {"errors", "_version"},
     {
         "environment",
+        "extras",
         "fingerprint",
         "isolation",
         "losses",
@@ -25,6 +26,7 @@ LEVELS: list[set[str]] = [
         "settings_file",
         "storage",
         "threats",
+        "time_left",
         "validation",
     },
     {"fronts", "perf"},

@@ -242,6 +242,7 @@ def test_the_verdict_of_a_checklist_and_certificates_are_shown(runs: Path) -> No
         "at ε, gradients vanish.",
         "9 of 40",
         "50.0% [41.2%, 58.8%] (mine)",
+        "lies between 50.0%, which is proved (mine), and the",
         "half precision: <i>",
     ):
         assert part in text

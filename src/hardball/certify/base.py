@@ -4,6 +4,7 @@ Shapes: B examples, K classes; images [B, ...], labels int64 [B], logits [B, K].
 """
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -16,8 +17,18 @@ from hardball.threats import ThreatModel
 from hardball.validation import validate_images, validate_labels
 
 
+@dataclass(frozen=True, kw_only=True)
+class Proved:
+    """What a certificate said of B examples."""
+
+    certified: Tensor
+    """bool [B]."""
+    margins: Tensor | None
+    """float64 [B], lower bounds on min over j ≠ y of z_y − z_j; None where it has none."""
+
+
 class Certificate:
-    """A lower bound on robust accuracy: derive from this class and write `certify`.
+    """A lower bound on robust accuracy: derive from this class and write `certify`, or `margins`.
 
     Everything around it is here: images and labels are validated; the model is left as it was
     (parameters, modes, buffers, global random states); and what comes back is seen to be one bool for
@@ -43,7 +54,8 @@ class Certificate:
         labels: Tensor,
         threat: ThreatModel,
     ) -> Tensor:
-        """Which examples are proved. The one method to write.
+        """Which examples are proved. The one method to write, unless `margins` is written: then those
+        whose margin is positive.
 
         Args:
             model: images [B, ...] → logits [B, K], in evaluation mode.
@@ -55,9 +67,26 @@ class Certificate:
             bool [B]: True where no x' in ball ∩ box is misclassified, x' = x included; the
             arithmetic's rounding must be allowed for. False where that is not known.
         """
-        raise TypeError(
-            f"{type(self).__name__} is a certificate without a method `certify`; write one"
-        )
+        margins = self.margins(model, images, labels, threat)
+        if margins is None:
+            raise TypeError(
+                f"{type(self).__name__} is a certificate without a method `certify`; write one"
+            )
+        return margins > 0
+
+    def margins(
+        self,
+        model: Callable[[Tensor], Tensor],
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+    ) -> Tensor | None:
+        """Lower bounds on min over j ≠ y of z_y − z_j in ball ∩ box, float64 [B], for a certificate
+        that has such: an evaluation stores them for each image. They decide then, not `certify`.
+
+        Args: as `certify`.
+        """
+        return None
 
     def __call__(
         self,
@@ -72,14 +101,34 @@ class Certificate:
             UserError: images or labels that are not as described, or an answer that is no bool [B].
             CannotRun: the certificate cannot run on this model or norm.
         """
+        return self.proved(model, images, labels, threat).certified
+
+    def proved(
+        self,
+        model: Callable[[Tensor], Tensor],
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+    ) -> Proved:
+        """The same with the margins, where there are such.
+
+        Raises: as `__call__`.
+        """
         validate_images(images)
         validate_labels(labels, len(images))
         self.validate(images, threat)
         if not len(images):
-            return torch.zeros(0, dtype=torch.bool, device=images.device)
+            return Proved(
+                certified=torch.zeros(0, dtype=torch.bool, device=images.device),
+                margins=torch.zeros(0, dtype=torch.float64, device=images.device),
+            )
         with untouched(model), torch.no_grad():
-            found = self.certify(model, images, labels, threat)
-        return _one_bool_each(found, len(images), type(self).__name__)
+            margins = self.margins(model, images, labels, threat)
+            found = margins > 0 if margins is not None else None
+            if found is None:
+                found = self.certify(model, images, labels, threat)
+        name = type(self).__name__
+        return Proved(certified=_one_bool_each(found, len(images), name), margins=margins)
 
 
 def _one_bool_each(found: object, count: int, name: str) -> Tensor:

@@ -36,17 +36,13 @@ class IBP(Certificate):
         if threat.norm != "linf":
             raise Unsupported(f"norm {threat.norm} for interval bounds; allowed is linf")
 
-    def certify(
+    def margins(
         self,
         model: Callable[[Tensor], Tensor],
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
     ) -> Tensor:
-        """See `Certificate`."""
-        return self.margins(model, images, labels, threat) > 0
-
-    def margins(self, model: object, images: Tensor, labels: Tensor, threat: ThreatModel) -> Tensor:
         """Lower bounds on min over j ≠ y of z_y − z_j, float64 [B].
 
         Raises:
@@ -55,7 +51,7 @@ class IBP(Certificate):
         graph = traced(model)
         images = images.double()
         factor, addition = REACH
-        reach = threat.radius(images).double() * factor + addition
+        reach = threat.radius(images) * factor + addition
         box = Box((images - reach).clamp(min=0), (images + reach).clamp(max=1))
         return margins(graph, box, labels, Propagation())
 
@@ -70,16 +66,23 @@ def margins(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) 
 
 def differences(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) -> Tensor:
     """Lower bounds on z_y − z_j [B, K], 0 at j = y; differentiable in the parameters."""
+    return propagated(graph, box, labels, rule)[0]
+
+
+def propagated(
+    graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation
+) -> tuple[Tensor, list[Box]]:
+    """`differences`, and the boxes before the ReLUs."""
     last = _last_linear(graph)
     if last is None:
-        bounds = Intervals(graph, rule).run(box)
+        walk = Intervals(graph, rule)
+        bounds = walk.run(box)
         every = bounds.low.gather(1, labels[:, None]) - bounds.high
     else:
         node, layer = last
-        before = Intervals(_without(graph, node), rule).run(box)
-        every = _elided(before, layer, labels, rule)
-    found: Tensor = every.scatter(1, labels[:, None], 0.0)
-    return found
+        walk = Intervals(_without(graph, node), rule)
+        every = _elided(walk.run(box), layer, labels, rule)
+    return every.scatter(1, labels[:, None], 0.0), walk.rectified
 
 
 def _last_linear(graph: fx.GraphModule) -> tuple[fx.Node, nn.Linear] | None:

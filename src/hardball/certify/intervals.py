@@ -154,7 +154,9 @@ def _unchanged(rule: Propagation, layer: nn.Module, box: Box) -> Box:
 def _averaged(rule: Propagation, layer: nn.Module, box: Box) -> Box:
     size = getattr(layer, "kernel_size", None)
     count = box.low[0, 0].numel() if size is None else _area(size)
-    return rule.slack(box.map(layer), count + 2)
+    found = box.map(layer)
+    # the error of a sum is a share of the sum of absolute values: terms may cancel
+    return found.wider((count + 2) * UNIT * layer(box.largest)) if rule.rounding else found
 
 
 def _area(size: int | tuple[int, ...]) -> int:
@@ -183,10 +185,10 @@ LAYERS: dict[type[nn.Module], Callable[[Propagation, Any, Box], Box]] = {
 }
 """Class of a layer → its interval form; a subclass has that of its class."""
 
+RELU = (F.relu, torch.relu, "relu")
+
 FUNCTIONS: Mapping[Any, Callable[..., Any]] = {
-    F.relu: F.relu,
-    torch.relu: torch.relu,
-    "relu": torch.relu,
+    **dict.fromkeys(RELU, torch.relu),
     torch.flatten: torch.flatten,
     "flatten": torch.flatten,
     F.max_pool2d: F.max_pool2d,
@@ -213,9 +215,13 @@ class Intervals(fx.Interpreter):
     def __init__(self, module: fx.GraphModule, rule: Propagation) -> None:
         super().__init__(module)
         self.rule = rule
+        self.rectified: list[Box] = []
+        """What entered each ReLU, in their order."""
 
     def call_module(self, target: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         layer = self.fetch_attr(target)
+        if isinstance(layer, nn.ReLU):
+            self.rectified.append(args[0])
         for kind in type(layer).__mro__:
             if kind in LAYERS:
                 return LAYERS[kind](self.rule, layer, args[0])
@@ -237,6 +243,8 @@ class Intervals(fx.Interpreter):
         function = FUNCTIONS.get(target)
         if function is None or len(boxes) > 1:
             raise CannotRun(f"interval bounds of {name}; {_known()}")
+        if target in RELU:
+            self.rectified.append(args[0])
         return args[0].map(lambda x: function(x, *args[1:], **_plain(kwargs)))
 
     def _sum(self, one: Any, other: Any) -> Box:

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from hardball.cli.terminal import terminal
+from hardball.cli.terminal import answered, terminal
 from hardball.commands.demo import demo as run_demo
 
 
@@ -15,5 +15,5 @@ def demo(*, out: Path = Path("demo"), seeds: list[int] | None = None, full: bool
         full: train directly for as long as the curriculum, instead of stopping after 40 collapsed
             epochs.
     """
-    run_demo(out, [0] if seeds is None else seeds, terminal(), full=full)
+    answered(run_demo(out, [0] if seeds is None else seeds, terminal(), full=full))
     return 0

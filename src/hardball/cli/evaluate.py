@@ -6,17 +6,16 @@ from dataclasses import fields
 from textwrap import wrap
 from typing import Any
 
-from rich.progress import Progress
-
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import printable, terminal
+from hardball.cli.terminal import answered, printable, terminal
 from hardball.commands.checklist import ChecklistConfig
-from hardball.commands.evaluate import EvaluateConfig, Evaluated
+from hardball.commands.evaluate import EvaluateConfig, Evaluated, record
 from hardball.commands.evaluate import evaluate as run_evaluation
 from hardball.commands.measure import MeasureConfig
 from hardball.commands.subject import SubjectConfig
 from hardball.evaluation.workers import preload
 from hardball.report.tables import evaluation_table
+from hardball.time_left import bars
 
 PARTS: dict[str, type[Any]] = {
     "subject": SubjectConfig,
@@ -40,7 +39,7 @@ def evaluate(argv: Sequence[str]) -> int:
     if config.measure.processes > 1:
         preload()
     try:
-        with Progress(console=console, disable=not console.is_terminal, transient=True) as progress:
+        with bars(console) as progress:
             found = run_evaluation(
                 config,
                 progress=progress,
@@ -54,6 +53,7 @@ def evaluate(argv: Sequence[str]) -> int:
         return 130
     for line in _last_lines(found):
         say(line)
+    answered(record(found))
     return found.exit_code
 
 

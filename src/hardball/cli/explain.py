@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import progress, terminal
+from hardball.cli.terminal import answered, progress, terminal
 from hardball.commands.explain import ExplainConfig
 from hardball.commands.explain import explain as draw
 from hardball.report import explain_tables
@@ -24,6 +24,8 @@ def explain(words: Sequence[str]) -> int:
     console = terminal()
     with progress(console) as show:
         found = draw(ExplainConfig(values.pop("runs"), **values), show)
+    if answered(found):
+        return 0
     console.print(explain_tables.explain_table(found))
     if len(found["runs"]) > 1:
         console.print(explain_tables.difference_table(found))

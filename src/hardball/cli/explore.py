@@ -15,7 +15,7 @@ def explore(words: Sequence[str]) -> int:
 
     The page is served on 127.0.0.1 only, and needs no internet. Ctrl-C ends it.
     """
-    parser = Parser("explore", "RUN ...", description=about(explore))
+    parser = Parser("explore", "RUN ...", description=about(explore), answers=False)
     parser.add_argument("runs", type=Path, nargs="+", help="one run or several, two at best")
     parser.add_class_arguments(ExploreConfig, None, skip={"runs"}, fail_untyped=False)
     values = parser.parsed(words)

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import progress, terminal
+from hardball.cli.terminal import answered, progress, terminal
 from hardball.commands.landscape.convergence import ConvergenceConfig
 from hardball.commands.landscape.convergence import convergence as draw_convergence
 from hardball.commands.landscape.inputs import InputsConfig
@@ -24,7 +24,8 @@ def weights(config: WeightsConfig) -> int:
     console = terminal()
     with progress(console) as show:
         found = draw_weights(config, show)
-    console.print(landscape_tables.weights_table(found))
+    if not answered(found):
+        console.print(landscape_tables.weights_table(found))
     return 0
 
 
@@ -37,7 +38,8 @@ def inputs(config: InputsConfig) -> int:
     console = terminal()
     with progress(console) as show:
         found = draw_inputs(config, show)
-    console.print(landscape_tables.inputs_table(found))
+    if not answered(found):
+        console.print(landscape_tables.inputs_table(found))
     return 0
 
 
@@ -49,7 +51,8 @@ def convergence(words: Sequence[str]) -> int:
     parser = Parser("landscape convergence", "RUN ...", description=about(convergence))
     parser.add_argument("runs", type=Path, nargs="+", help="one run or several")
     parser.add_class_arguments(ConvergenceConfig, None, skip={"runs"})
-    values = parser.parse_args(list(words))
-    found = draw_convergence(ConvergenceConfig(values.runs, out=values.out))
-    terminal().print(landscape_tables.convergence_table(found))
+    values = parser.parsed(words)
+    found = draw_convergence(ConvergenceConfig(values.pop("runs"), **values))
+    if not answered(found):
+        terminal().print(landscape_tables.convergence_table(found))
     return 0

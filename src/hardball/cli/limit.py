@@ -1,6 +1,6 @@
 """`hardball limit`: the largest ε that a data set allows."""
 
-from hardball.cli.terminal import terminal
+from hardball.cli.terminal import answered, terminal
 from hardball.commands.limit import LimitConfig, largest_eps
 from hardball.report.tables import limit_table
 
@@ -12,5 +12,7 @@ def limit(config: LimitConfig) -> int:
     closest such pair and, for each ε, how many pairs conflict and the least error they force; in
     linf also the share of pixels that can be moved at all behind the best threshold (--front rounding).
     """
-    terminal().print(limit_table(largest_eps(config)))
+    found = largest_eps(config)
+    if not answered(found):
+        terminal().print(limit_table(found))
     return 0

@@ -8,15 +8,17 @@ import importlib
 import os
 import signal
 import sys
+import threading
 import traceback
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from textwrap import fill
 from typing import Any
 
 from hardball._version import __version__
-from hardball.cli.terminal import printable
+from hardball.cli.terminal import ask_for_json, printable
 from hardball.errors import UserError, as_flags, unknown
 
 
@@ -41,10 +43,11 @@ class Command:
 
     def run(self, words: Sequence[str], program: str) -> int:
         """Parse the words after the command, call the function, return its exit code."""
-        from hardball.cli.flags import from_signature
-        from hardball.cli.parsing import with_underscores
+        with ended_by_interrupt():
+            from hardball.cli.flags import from_signature
+            from hardball.cli.parsing import with_underscores
 
-        function = self.load()
+            function = self.load()
         if not self.parses:
             name = program.removeprefix("hardball ")
             function = from_signature(function, name, self.arguments)
@@ -173,7 +176,38 @@ COMMANDS: dict[str, Command | Group] = {
     "theory": Group(
         what="The theory's closed forms and constructions, as tables and plots", parts=THEORY
     ),
+    "doctor": Command(
+        place="hardball.cli.doctor:doctor",
+        about="Versions, devices, data and extras that are found, and a self-test: for bug reports.",
+    ),
+    "completion": Command(
+        place="hardball.cli.completion:completion",
+        about="The script that lets a shell complete commands and flags.",
+        arguments="SHELL",
+        parses=True,
+    ),
 }
+
+
+@contextmanager
+def ended_by_interrupt() -> Iterator[None]:
+    """While packages are imported, Ctrl-C ends the process at once: nothing has begun that would have
+    to be left in order, and a package may turn the exception into one of its own."""
+    ours = threading.current_thread() is threading.main_thread()
+    if not ours or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, _end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
+def _end(*_: object) -> None:
+    os.write(sys.stderr.fileno(), b"hardball: interrupted\n")
+    os._exit(130)
+
 
 FAULT = 70
 """Exit code of an error that nobody has foreseen."""
@@ -182,6 +216,7 @@ FAULT = 70
 def main(argv: Sequence[str] | None = None) -> None:
     """Run a command and exit with its code (see `usage`): 2 and one line for a user's mistake."""
     words = list(sys.argv[1:] if argv is None else argv)
+    ask_for_json(False)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _one_line
@@ -258,7 +293,8 @@ def usage(table: Mapping[str, Command | Group], program: str) -> str:
     lines += [
         "",
         f"{program} COMMAND --help lists its flags;",
-        "dashes and underscores in them are the same.",
+        "dashes and underscores in them are the same;",
+        f"{program} COMMAND ... --json prints the result as one JSON object.",
         "",
         "exit codes: 0 fine; 1 a requirement is missed, the verdict is masked, or what",
         "was to be verified does not hold; 2 a mistake in the command; 130 interrupted;",

@@ -13,6 +13,7 @@ import yaml
 from jsonargparse import ArgumentParser, DefaultHelpFormatter, set_parsing_settings
 
 from hardball import settings_file
+from hardball.cli.terminal import ask_for_json
 from hardball.errors import UserError
 from hardball.names import is_own, refuse_code
 from hardball.presets import JOINED
@@ -66,7 +67,9 @@ class Parser(ArgumentParser):
     same short forms serve in a YAML file.
     """
 
-    def __init__(self, name: str, arguments: str = "", **more: Any) -> None:
+    def __init__(
+        self, name: str, arguments: str = "", *, answers: bool = True, **more: Any
+    ) -> None:
         self.arguments = arguments.split()
         usage = " ".join(["hardball", name, *arguments.split(), "[--flag value ...]"])
         # no abbreviations: `peek` looks for whole names
@@ -77,6 +80,13 @@ class Parser(ArgumentParser):
             allow_abbrev=False,
             **more,
         )
+        if answers:
+            self.add_argument(
+                "--json",
+                action="store_true",
+                default=SUPPRESS,
+                help="print the result as one JSON object on stdout, and all else on stderr",
+            )
 
     def add_fields(
         self, maker: type[Any], group: str | None = None, *, skip: Sequence[str] = ()
@@ -136,6 +146,7 @@ class Parser(ArgumentParser):
             _refuse_code(Path(config), argv)
         values: dict[str, Any] = self.parse_args(self._expanded(argv, short)).as_dict()
         values.pop("config", None)
+        ask_for_json(values.pop("json", False))
         return values
 
     def _expanded(self, argv: Sequence[str], short: Mapping[str, str]) -> list[str]:

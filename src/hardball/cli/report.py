@@ -5,7 +5,7 @@ from pathlib import Path
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import printable, terminal
+from hardball.cli.terminal import answered, printable, terminal
 from hardball.commands.report import ReportConfig
 from hardball.commands.report import report as make_page
 
@@ -28,6 +28,8 @@ def report(words: Sequence[str]) -> int:
     extra = values.pop("with")
     extra = [] if extra is None else extra if isinstance(extra, list) else [extra]
     found = make_page(ReportConfig(values.pop("runs"), extra=extra, **values))
+    if answered(found.as_json()):
+        return 0
     console = terminal()
 
     def say(line: str) -> None:

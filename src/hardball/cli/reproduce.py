@@ -1,14 +1,13 @@
 """`hardball reproduce`."""
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from rich.console import Console
 from rich.table import Table
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import terminal
+from hardball.cli.terminal import answered, terminal
 from hardball.commands.reproduce.config import ReproduceConfig
 from hardball.commands.reproduce.remake import reproduce as remake
 from hardball.commands.reproduce.trainings import Estimate, estimate
@@ -30,32 +29,30 @@ def reproduce(words: Sequence[str]) -> int:
     parser.add_class_arguments(ReproduceConfig, None, skip={"names"})
     parser.add_argument("--list", action="store_true", help="show what there is, and end")
     parser.add_argument("--yes", action="store_true", help="start without a question")
-    values = parser.parse_args(list(words))
+    values = parser.parsed(words)
+    listed, agreed = values.pop("list"), values.pop("yes")
     console = terminal()
-    if values.list:
+    if listed:
         _show_all(console)
         return 0
-    config = ReproduceConfig(
-        values.names,
-        budget=values.budget,
-        out=Path(values.out),
-        runs=None if values.runs is None else Path(values.runs),
-        data_root=Path(values.data_root),
-        cifar=values.cifar,
-        cifar_root=None if values.cifar_root is None else Path(values.cifar_root),
-        processes=values.processes,
-        hours=values.hours,
-    )
+    config = ReproduceConfig(values.pop("names"), **values)
     found = estimate(config)
     _show_cost(found, console)
-    if found.due and not values.yes and not _agreed(console):
+    if found.due and not agreed and not _agreed(console):
         return 0
-    remake(config, console)
+    answered(remake(config, console))
     console.print(f"\nresults: {config.out}", soft_wrap=True, highlight=False)
     return 0
 
 
 def _show_all(console: Console) -> None:
+    if answered(
+        {
+            name: {"shows": recipe.title, "paper": recipe.claim, "trainings": [*recipe.trainings]}
+            for name, recipe in RECIPES.items()
+        }
+    ):
+        return
     table = Table(title="What can be remade", title_justify="left")
     for heading in ("name", "shows", "the paper says", "trainings"):
         table.add_column(heading)

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 
 from hardball.cli.flags import about
 from hardball.cli.parsing import Parser
-from hardball.cli.terminal import terminal
+from hardball.cli.terminal import answered, terminal
 from hardball.commands.sweep.remote import on_ray
-from hardball.commands.sweep.run import Plan, SweepConfig, plan
+from hardball.commands.sweep.run import Plan, Planned, SweepConfig, plan
 from hardball.commands.sweep.run import sweep as run_all
 from hardball.report.sweep_tables import sweep_table
 
@@ -31,17 +32,26 @@ def sweep(words: Sequence[str]) -> int:
     config = SweepConfig(values.pop("grid"), **values)
     console = terminal()
     found = plan(config)
+    if only_list and answered({"trials": [_shown(one) for one in found.trials]}):
+        return 0
     if only_list:
         console.print(_trials(found))
     _show_cost(found, console)
     if only_list:
         return 0
     result = run_all(found, config, console, on_ray if ray else None)
-    console.print(sweep_table(result))
-    console.print(f"{config.folder}/sweep.json", soft_wrap=True, highlight=False)
+    if not answered(result):
+        console.print(sweep_table(result))
+        console.print(f"{config.folder}/sweep.txt", soft_wrap=True, highlight=False)
     if result["unfinished"] and config.hours is None:
         return 130
     return 0
+
+
+def _shown(one: Planned) -> dict[str, Any]:
+    ended = None if one.result is None else one.result.status
+    cost = {"sample_steps": one.sample_steps, "seconds": one.seconds}
+    return {"name": one.trial.name, "own": one.trial.own, "ended": ended, **cost}
 
 
 def _trials(found: Plan) -> Table:

@@ -1,12 +1,12 @@
 """`hardball train` and `hardball extend`."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
 from hardball.cli.parsing import Parser, flattened, peek, trusts, typed
-from hardball.cli.terminal import printable, terminal
+from hardball.cli.terminal import answered, printable, terminal
 from hardball.commands import train as commands
 from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
 from hardball.errors import UserError
@@ -206,7 +206,13 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
     given = [word[2:].partition("=")[0] for word in argv if word.startswith("--")]
     given = [short.get(flag, flag) for flag in given]
     names = {f"{group}.name" for group in NAMED}
-    allowed = {"resume", "trust_model_code", *names, *(f"machine.{name}" for name in movable)}
+    allowed = {
+        "resume",
+        "trust_model_code",
+        "json",
+        *names,
+        *(f"machine.{name}" for name in movable),
+    }
     other = sorted(set(given) - allowed)
     if other:
         forms = [flag for flag, key in short.items() if key == other[0]]
@@ -225,6 +231,9 @@ def _resume(path: Path, argv: Sequence[str], parser: Parser) -> int:
 
 def _report(run: Run) -> int:
     assert run.outcome is not None
-    if run.folder is not None and not is_follower():
+    place = None if run.folder is None else str(run.folder.path)
+    if is_follower() or answered({"run": place, **asdict(run.outcome)}):
+        pass
+    elif run.folder is not None:
         print(printable(f"{run.outcome.status}: {run.folder.path}"))
     return 130 if run.outcome.status == INTERRUPTED else 0

@@ -2,9 +2,10 @@
 
 from pathlib import Path
 
-from hardball.cli.terminal import printable, terminal
+from hardball.cli.terminal import answered, printable, terminal
 from hardball.errors import as_flags
 from hardball.report.tables import findings_table
+from hardball.verification import Verification
 from hardball.verification import verify as recheck
 
 
@@ -47,10 +48,16 @@ def verify(
         challenge=challenge,
         seed=seed,
     )
+    remarks = [as_flags(remark) for remark in found.remarks]
+    if not answered({**found.as_json(), "run": run.name, "remarks": remarks}):
+        _show(found, run.name, remarks)
+    return 0 if found.holds else 1
+
+
+def _show(found: Verification, name: str, remarks: list[str]) -> None:
     console = terminal()
     rows = [(finding.what, finding.found, finding.holds) for finding in found.findings]
-    console.print(findings_table(rows, title=printable(run.name)))
+    console.print(findings_table(rows, title=printable(name)))
     console.print(printable(found.sentence), highlight=False)
-    for remark in found.remarks:
-        console.print(printable(as_flags(remark)), highlight=False)
-    return 0 if found.holds else 1
+    for remark in remarks:
+        console.print(printable(remark), highlight=False)

@@ -10,7 +10,7 @@ from typing import Any
 
 from rich.console import Console
 
-from hardball import environment
+from hardball import environment, extras
 from hardball.attacks import Attack
 from hardball.commands import train
 from hardball.commands.examples import ExamplesConfig
@@ -97,8 +97,10 @@ def demo(
             collapsed epochs in a row.
 
     Raises:
+        MissingExtra: what draws and writes the report is not installed.
         UserError: no seeds, a folder that cannot be written, or one with runs of other settings.
     """
+    extras.require("the demo's report needs", "matplotlib", "jinja2")
     if not seeds or min(seeds) < 0:
         raise UserError(f"seeds={list(seeds)}; allowed is one number or more, e.g. [0]")
     contestants = [c.to_the_end() if full else c for c in CONTESTANTS]

@@ -1,8 +1,10 @@
 """An evaluation asked for by names: what `hardball evaluate` does."""
 
+import json
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass, field
+from typing import Any
 
 from rich.progress import Progress
 
@@ -10,6 +12,7 @@ from hardball.commands.checklist import ChecklistConfig, refuse_untrusted, run_c
 from hardball.commands.measure import MeasureConfig, Measured, Say, measure
 from hardball.commands.subject import SubjectConfig
 from hardball.evaluation.checks.verdict import Verdict
+from hardball.places import Places
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -37,6 +40,12 @@ class Evaluated:
     def exit_code(self) -> int:
         """1 if a requirement is missed or the verdict says so; else 0."""
         return int(not self.measured.meets or bool(self.verdict and self.verdict.exit_code))
+
+
+def record(found: Evaluated) -> dict[str, Any]:
+    """The content of evaluation.json."""
+    content: dict[str, Any] = json.loads(Places.of(found.measured.path).evaluation.read_bytes())
+    return content
 
 
 def evaluate(

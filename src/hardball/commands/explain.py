@@ -118,7 +118,7 @@ def explain(config: ExplainConfig, show: Show = silent) -> dict[str, Any]:
 
     Raises:
         UserError: no such run, image, method or device; runs of different data.
-        MissingExtra: a method of captum's without captum.
+        MissingExtra: matplotlib is not installed, or for a method of captum's captum.
     """
     began = time.perf_counter()
     folder = folder_for(config.out, config.runs[0])

@@ -9,7 +9,8 @@ import torch
 from numpy.typing import NDArray
 
 from hardball.commands.explore import Explorer, Panel
-from hardball.errors import MissingExtra, UserError
+from hardball.errors import UserError
+from hardball.extras import missing, require
 from hardball.report import explore_pictures
 
 HOST = "127.0.0.1"
@@ -37,7 +38,8 @@ def require_gradio() -> Any:
     try:
         import gradio
     except ImportError as error:
-        raise MissingExtra("the explorer needs gradio: pip install 'hardball[app]'") from error
+        raise missing("the explorer needs", "gradio") from error
+    require("the explorer needs", "matplotlib")  # it colours the maps
     return gradio
 
 

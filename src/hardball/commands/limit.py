@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from hardball import environment
+from hardball import environment, extras
 from hardball.commands.words import flags_of
 from hardball.data import load_dataset
 from hardball.errors import Damaged, UserError
@@ -82,8 +82,12 @@ def largest_eps(config: LimitConfig) -> dict[str, Any]:
     where these are given.
 
     Raises:
+        MissingExtra: numba, or for `figures` matplotlib, is not installed.
         UserError: no such data, radii the norm does not have, an `out` that is no JSON.
     """
+    extras.require("distances between all pairs need", "numba")
+    if config.figures is not None:
+        extras.require(f"pictures (`figures={config.figures}`) need", "matplotlib")
     images, labels = _load(config)
     began = time.perf_counter()
     closest = closest_pair(images, labels, config.norm)

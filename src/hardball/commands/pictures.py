@@ -11,6 +11,7 @@ from hardball.commands.subject import run_of
 from hardball.commands.train import weights_of
 from hardball.errors import UserError
 from hardball.evaluation import protocols
+from hardball.extras import require
 from hardball.report.figures import as_png
 from hardball.storage import digest, read_bytes, write_atomically
 
@@ -36,11 +37,14 @@ def attack_named(name: str) -> Attack:
 
 
 def folder_for(out: Path | None, path: Path) -> Path:
-    """Where results about a run or weights file go: `out`, the run's folder, or the file's.
+    """Where the picture and results about a run or weights file go: `out`, the run's folder, or the
+    file's. Asked for before anything long is done.
 
     Raises:
+        MissingExtra: pictures cannot be drawn here.
         UserError: that is a file.
     """
+    require("the picture needs", "matplotlib")
     found = out or run_of(path) or path.parent
     if found.exists() and not found.is_dir():
         raise UserError(f"`out={found}` is a file; choose a folder")

@@ -3,13 +3,15 @@
 import shlex
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from hardball.commands.examples import ExamplesConfig, examples_for, round_radii
 from hardball.commands.remake import evaluate_command, train_command
 from hardball.commands.words import flags_of
 from hardball.errors import UserError, as_flags
+from hardball.extras import require
 from hardball.report import story, verdicts
 from hardball.report.blocks import Section
 from hardball.report.extras import extra_sections
@@ -59,6 +61,20 @@ class Reported:
     place: Path
     sections: Sequence[Section]
 
+    def as_json(self) -> dict[str, Any]:
+        """Where the page is, its parts, and what makes those that are missing."""
+        return {
+            "page": str(self.place),
+            "sections": [
+                {
+                    "title": section.title,
+                    "empty": section.empty,
+                    "missing": [asdict(missing) for missing in section.missing],
+                }
+                for section in self.sections
+            ],
+        }
+
 
 def report(config: ReportConfig) -> Reported:
     """Write the page, which tells what is missing and how to make it.
@@ -67,10 +83,12 @@ def report(config: ReportConfig) -> Reported:
     cannot be made (code that is not trusted, data that is not there), the page says why.
 
     Raises:
+        MissingExtra: jinja2 is not installed.
         UserError: no run there, one without any result, an attack that does not exist, `extra` of
             another kind.
         Damaged: a file has changed since it was written.
     """
+    require("the page needs", "jinja2")
     extras = extra_sections(config.extra)  # refused before anything long is done
     runs = gathered(config.runs, config)
     making = replace(config, examples=config.examples or ReportConfig.examples).command()

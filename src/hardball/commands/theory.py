@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from hardball import extras
 from hardball.commands.words import flags_of
 from hardball.errors import UserError
 from hardball.report import theory_figures
@@ -40,6 +41,10 @@ class Outputs:
     """JSON file for the numbers."""
     figure: Path | None = None
     """Picture of them; the suffix chooses the format."""
+
+    def __post_init__(self) -> None:
+        if self.figure is not None:
+            extras.require(f"a picture (`figure={self.figure}`) needs", "matplotlib")
 
     def command(self, topic: str) -> str:
         """What remakes the numbers."""
@@ -189,8 +194,10 @@ def hardness(config: HardnessConfig) -> Found:
     """The instance made of a random graph, and the best that a classifier can do on it.
 
     Raises:
+        MissingExtra: networkx is not installed.
         UserError: no such graph or adversary, or a graph too large for the time.
     """
+    extras.require("the graph of the construction needs", "networkx")
     import networkx as nx
 
     vertices, domain = positive_int(config.vertices, "vertices"), config.domain

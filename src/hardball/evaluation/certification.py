@@ -17,35 +17,33 @@ def proofs(
 ) -> tuple[Proof, ...]:
     """What each certificate proves at each of the threats; what the journal holds is not done again."""
     return tuple(
-        Proof(
-            eps=float(threat.eps),
-            certificate=name,
-            certified=_certified(execution, name, certificate, threat),
-        )
+        _proof(execution, name, certificate, threat)
         for threat in threats
         for name, certificate in certificates.items()
     )
 
 
-def _certified(
-    execution: Execution, name: str, certificate: Certificate, threat: ThreatModel
-) -> Tensor:
-    """bool [N], on the CPU."""
-    about = {"certificate": name, "eps": float(threat.eps), "is": certificate.description()}
+def _proof(execution: Execution, name: str, certificate: Certificate, threat: ThreatModel) -> Proof:
+    """Of all examples; its tensors on the CPU."""
+    eps = float(threat.eps)
+    about = {"certificate": name, "eps": eps, "is": certificate.description(), "margins": True}
     key = json.dumps(about, sort_keys=True)
     for record in execution.journal.records(key):
-        kept: Tensor = record["certified"]
-        return kept
+        return Proof(eps=eps, certificate=name, **record)
     data = execution.data
     shown = execution.progress.add_task(f"{name} at {threat}", total=len(data))
-    parts = []
+    parts, bounds = [], []
     for rows in torch.split(torch.arange(len(data)), execution.batch_size):
         here = rows.to(data.images.device)
-        found = certificate(execution.model, data.images[here], data.labels[here], threat)
-        parts.append(found.cpu())
+        found = certificate.proved(execution.model, data.images[here], data.labels[here], threat)
+        parts.append(found.certified.cpu())
+        if found.margins is not None:
+            bounds.append(found.margins.double().cpu())
         execution.progress.advance(shown, len(rows))
-    certified = torch.cat(parts)
-    execution.journal.append(key, {"certified": certified})
+    kept: dict[str, Tensor] = {"certified": torch.cat(parts)}
+    if bounds:
+        kept["margins"] = torch.cat(bounds)
+    execution.journal.append(key, kept)
     execution.journal.flush()
     execution.progress.remove_task(shown)
-    return certified
+    return Proof(eps=eps, certificate=name, **kept)

@@ -83,6 +83,8 @@ class Proof:
     certificate: str
     certified: Tensor
     """bool [N]: no image of ball and box is misclassified."""
+    margins: Tensor | None = None
+    """float64 [N]: lower bounds on min over j ≠ y of z_y − z_j, if the certificate has such."""
 
     @property
     def accuracy(self) -> Accuracy:
@@ -121,6 +123,8 @@ class Evaluation:
     """Of work, as in `Score`, with the passes over the clean images."""
     proofs: tuple[Proof, ...] = ()
     """What certificates proved, ε ascending."""
+    certificates: Mapping[str, Any] = field(default_factory=dict)
+    """name → description of each certificate."""
     machine: Mapping[str, Any] = field(default_factory=environment.facts)
     """What it ran on."""
     first: FirstAnswers | str | None = field(default=None, repr=False)
@@ -213,6 +217,7 @@ class Evaluation:
             ],
             "warnings": list(self.doubts),
             "attacks": {name: attack.description() for name, attack in self.attacks.items()},
+            "certificates": dict(self.certificates),
             "seconds": self.seconds,
             "machine": dict(self.machine),
         }

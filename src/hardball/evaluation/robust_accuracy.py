@@ -125,6 +125,7 @@ def evaluate(
         doubts=tuple(found),
         seconds=seconds + sum(score.seconds for score in scores),
         proofs=proved,
+        certificates={name: one.description() for name, one in certificates.items()},
         first=first,
         machine=environment.facts(data.images.device),
     )

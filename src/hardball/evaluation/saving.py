@@ -149,11 +149,21 @@ def _evaluation(
         witnesses=witnesses,
         doubts=tuple(record["warnings"]),
         seconds=record["seconds"],
-        proofs=tuple(
-            Proof(eps=row["eps"], certificate=row["certificate"], certified=certified)
-            for row, certified in zip(
-                record["certified"], tensors.get("certified", ()), strict=True
-            )
-        ),
+        proofs=_proofs(record["certified"], tensors),
+        certificates=record.get("certificates", {}),
         machine=record["machine"],
+    )
+
+
+def _proofs(rows: Sequence[Mapping[str, Any]], tensors: Mapping[str, Tensor]) -> tuple[Proof, ...]:
+    certified = tensors.get("certified", ())
+    margins = tensors.get("margins", [None] * len(rows))
+    return tuple(
+        Proof(
+            eps=row["eps"],
+            certificate=row["certificate"],
+            certified=proved,
+            margins=None if bounds is None or bool(bounds.isnan().all()) else bounds,
+        )
+        for row, proved, bounds in zip(rows, certified, margins, strict=True)
     )

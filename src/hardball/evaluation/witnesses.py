@@ -69,6 +69,10 @@ def as_safetensors(
     }
     if found.proofs:
         tensors["certified"] = torch.stack([proof.certified for proof in found.proofs])
+        none = torch.full((found.clean.n,), torch.nan, dtype=torch.float64)
+        tensors["margins"] = torch.stack(
+            [none if proof.margins is None else proof.margins for proof in found.proofs]
+        )
     about = {
         "schema": SCHEMA,
         "attacks": names,

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from hardball.attacks import Classifier
-from hardball.errors import MissingExtra, NoGradient, UserError
+from hardball.errors import NoGradient, UserError
+from hardball.extras import missing
 from hardball.losses import cross_entropy
 from hardball.names import find
 from hardball.seeding import derive
@@ -136,9 +137,7 @@ def require_captum() -> Any:
     try:
         from captum import attr
     except ImportError as error:
-        raise MissingExtra(
-            "integrated-gradients and smoothgrad need captum: pip install 'hardball[explain]'"
-        ) from error
+        raise missing("integrated-gradients and smoothgrad need", "captum") from error
     return attr
 
 

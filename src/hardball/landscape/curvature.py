@@ -7,7 +7,7 @@ import numpy as np
 from torch import nn
 
 from hardball.data import Dataset
-from hardball.errors import MissingExtra
+from hardball.extras import missing
 from hardball.isolation import evaluating
 from hardball.seeding import derive
 
@@ -22,9 +22,7 @@ def require_curvlinops() -> Any:
         with warnings.catch_warnings(action="ignore"):  # deprecations among its own packages
             import curvlinops
     except ImportError as error:
-        raise MissingExtra(
-            "the Hessian (`curvature=true`) needs curvlinops: pip install 'hardball[landscape]'"
-        ) from error
+        raise missing("the Hessian (`curvature=true`) needs", "curvlinops") from error
     return curvlinops
 
 

@@ -36,13 +36,27 @@ def of_run(run: RunResults) -> Said:
     if run.verdict is not None:
         word = str(run.verdict["word"])
         text = str(run.verdict["sentence"]).removeprefix(f"{word}: ")
-        return Said(Badge(word, TONES.get(word, "doubtful")), text)
+        return Said(Badge(word, TONES.get(word, "doubtful")), text + _bracket(run.evaluation))
     last = run.evaluation["robust"][-1]
     attacks = ", ".join(run.evaluation["attacks"])
     return Said(
         Badge("unchecked", "plain"),
         f"{accuracy(last)} of {last['n']:,} images are left at ε={last['eps']:g} under {attacks}; "
-        "whether these attacks are blind was not checked.",
+        "whether these attacks are blind was not checked." + _bracket(run.evaluation),
+    )
+
+
+def _bracket(found: Mapping[str, Any]) -> str:
+    """Certified ≤ true ≤ attacked at the largest ε at which something was to be proved; else nothing."""
+    rows = found.get("certified") or []
+    if not rows:
+        return ""
+    eps = max(row["eps"] for row in rows)
+    most = max((row for row in rows if row["eps"] == eps), key=lambda row: row["right"])
+    left = next(row for row in found["robust"] if row["eps"] == eps)
+    return (
+        f" The true accuracy at ε={eps:g} lies between {most['accuracy']:.1%}, which is proved "
+        f"({most['certificate']}), and the {left['accuracy']:.1%} that attacks left."
     )
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from hardball.errors import unknown
 from hardball.presets import Values, merged, preset
@@ -49,7 +50,7 @@ class Budget(Side):
     """What the retraining at ε=0.5 has otherwise."""
     tried: Values
     """The grid of Appendix B (see `commands/sweep/grid`)."""
-    checks: str
+    checks: Literal["quick", "standard", "full"]
     """Budget of the checklist …"""
     n_checks: int
     """… and the images it is about."""

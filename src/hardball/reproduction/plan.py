@@ -27,10 +27,10 @@ class Planned:
 
 
 def plan(names: Sequence[str], left_out: Collection[str] = ()) -> Planned:
-    """What the recipes of these names need; "all" is every recipe, "mnist" and "cifar" those on one data set.
+    """What the recipes of these names, or of these groups, need.
 
     Args:
-        names: of recipes.
+        names: of recipes and of `GROUPS`.
         left_out: trainings that a budget leaves out, with what needs them.
 
     Raises:

@@ -11,12 +11,17 @@ lies together in memory, and most pairs never touch another.
 from collections.abc import Callable
 from typing import Any, cast
 
-import numba
 import numpy as np
 from numpy.typing import NDArray
 
+from hardball.extras import missing
 from hardball.theory.arguments import Array
 from hardball.theory.layout import L2, LINF
+
+try:
+    import numba
+except ImportError as error:
+    raise missing("distances between all pairs need", "numba") from error
 
 # How a block is computed for each stored type: (type of one difference, type of a block's sum).
 # A block sum of 64 squared byte differences needs 23 bits.

@@ -12,10 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 
-from hardball import storage
+from hardball import extras, storage
 from hardball.runs import RunFolder
+from hardball.time_left import TimeLeftColumn
 from hardball.training.live import Attacked
 
 if TYPE_CHECKING:
@@ -25,9 +26,13 @@ Row = dict[str, float]
 
 SECONDS_BETWEEN_LINES = 4.0
 
+WIDE = 100
+"""Columns of a terminal on which the live line has all its parts."""
+
 
 class Watcher:
-    """Shows progress on `console` and records each epoch as TensorBoard events in the run's folder.
+    """Shows progress on `console` and records each epoch in the run's folder as events for TensorBoard,
+    where that is installed.
 
     On a terminal there is a live line. Everywhere, epochs are printed as lines: the first, the last,
     and between them no more than one every few seconds, however short the epochs are.
@@ -39,13 +44,14 @@ class Watcher:
         self._console = console or Console(quiet=True)
         self._folder, self._first_epoch = folder, first_epoch
         self._events: SummaryWriter | None = None
+        wide = self._console.width >= WIDE
         self._progress = Progress(
             TextColumn("{task.description}"),
-            BarColumn(),
+            *([BarColumn()] if wide else []),
             TextColumn("{task.fields[state]}"),
-            TimeElapsedColumn(),
+            *([TimeElapsedColumn()] if wide else []),
             TextColumn("left"),
-            TimeRemainingColumn(),
+            TimeLeftColumn(),
             console=self._console,
             disable=not self._console.is_terminal,
             transient=True,
@@ -58,7 +64,7 @@ class Watcher:
 
     def __enter__(self) -> Self:
         self._hook, threading.excepthook = threading.excepthook, self._note
-        if self._folder is not None:
+        if self._folder is not None and extras.installed("tensorboard"):
             try:
                 self._events = _events(self._folder, self._first_epoch)
             except OSError as error:
@@ -82,16 +88,25 @@ class Watcher:
         """True at most twice a second: reading a number off the device makes it wait."""
         return self._console.is_terminal and time.monotonic() - self._last > 0.5
 
-    def step(self, *, done: float, epoch: int, eps: float, loss: float, accuracy: float) -> None:
-        """Refresh the live line. `done` counts sample-steps, in the unit of `planned`."""
+    def step(
+        self,
+        *,
+        done: float,
+        sample_steps: int,
+        epoch: int,
+        eps: float,
+        loss: float,
+        accuracy: float,
+    ) -> None:
+        """Refresh the live line. `done` is in the unit of `planned`."""
         now = self._last = time.monotonic()
-        self._since = self._since or (now, done)
-        rate = (done - self._since[1]) / max(1e-9, now - self._since[0])
+        self._since = self._since or (now, sample_steps)
+        rate = (sample_steps - self._since[1]) / max(1e-9, now - self._since[0])
+        state = f"ε={eps:.4g} loss={loss:.3f}"
+        if self._console.width >= WIDE:
+            state += f" adv={accuracy:.1%} {rate:,.0f} sample-steps/s"
         self._progress.update(
-            self._task,
-            completed=done,
-            description=f"epoch {epoch + 1}",
-            state=f"ε={eps:.4g} loss={loss:.3f} adv={accuracy:.1%} {rate:,.0f} sample-steps/s",
+            self._task, completed=done, description=f"epoch {epoch + 1}", state=state
         )
 
     def epoch(self, row: Row, attacked: Attacked | None = None) -> None:

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -32,6 +33,7 @@ from hardball.seeding import derive
 from hardball.threats import ThreatModel
 from hardball.training import checkpoint, stopping
 from hardball.training.atta import Carried
+from hardball.training.cost import Cost
 from hardball.training.curricula import Curriculum
 from hardball.training.distributed import agree, in_first
 from hardball.training.ema import Average, copied
@@ -77,14 +79,23 @@ class Trainer:
             model.train()
         self.threat = ThreatModel(settings.norm, curriculum.largest)
         wrapped, self.optimizer = fabric.setup(
-            Passes(model, bounded=settings.objective.needs_bounds), settings.optimizer.of(model)
+            Passes(model, objective=settings.objective), settings.optimizer.of(model)
         )
         check_classes(model, train)
         self.carried = Carried(train.images) if settings.attack.carry else None
         self.average = (
             Average(model, settings.optimizer.average) if settings.optimizer.average else None
         )
-        self.update = Update(wrapped, model, self.optimizer, settings, fabric, layout, self.carried)
+        self.update = Update(
+            wrapped,
+            model,
+            self.optimizer,
+            settings,
+            fabric,
+            layout,
+            self.carried,
+            largest=curriculum.largest,
+        )
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = stopping.constant_loss(train.labels, train.classes)
         self.epoch = self.step = 0
@@ -214,7 +225,11 @@ class Trainer:
             self.seconds = time.monotonic() - started
             if watcher.due:
                 watcher.step(
-                    done=self.sample_steps, epoch=self.epoch, eps=eps, **self.sums.so_far()
+                    done=self._done(),
+                    sample_steps=self.sample_steps,
+                    epoch=self.epoch,
+                    eps=eps,
+                    **self.sums.so_far(),
                 )
             if stop:
                 return INTERRUPTED
@@ -340,16 +355,24 @@ class Trainer:
     def _finishing(self, epoch: int) -> bool:
         return epoch >= self.curriculum.total_epochs - self.settings.attack.finish_epochs
 
+    @cached_property
+    def _cost(self) -> Cost:
+        return Cost(
+            curriculum=self.curriculum,
+            update=self.update,
+            threat=self.threat,
+            images=len(self.train),
+            held=len(self.held),
+            finishing=self._finishing,
+        )
+
     def _planned(self) -> float:
-        """Sample-steps of the whole curriculum, for the time left (overridden)."""
-        epochs = range(self.curriculum.total_epochs)
-        steps = [
-            self.update.attack_steps(
-                self.threat.at(self.curriculum.eps_at(e)), finishing=self._finishing(e)
-            )
-            for e in epochs
-        ]
-        return float(sum(steps) * len(self.train))
+        """The whole training, for the time left (overridden)."""
+        return self._cost.planned
+
+    def _done(self) -> float:
+        """What is behind us, in the same unit (overridden)."""
+        return self._cost.done(self.epoch, self.step / self.steps)
 
     def _accept(self, eps: float) -> None:
         """The weights as they are now are good, at ε."""

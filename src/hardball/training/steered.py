@@ -103,6 +103,10 @@ class Steered(Trainer):
         rungs = (rule.eps_max - rule.start) / rule.first_increment + rule.finish
         return rungs * self._epoch_cost(rule.eps_max)
 
+    def _done(self) -> float:
+        """Of the budget, which counts sample-steps."""
+        return float(self.sample_steps)
+
     # --- what follows from an epoch
 
     def _judge(

@@ -3,6 +3,7 @@
 Shapes: B examples per update over all processes, of which each takes its share; K classes.
 """
 
+import math
 from collections.abc import Mapping
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.attacks.box import perturb_behind
-from hardball.certify.ibp import differences
+from hardball.certify.ibp import propagated
 from hardball.certify.intervals import Box, Propagation, traced
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
@@ -25,6 +26,7 @@ from hardball.seeding import derive
 from hardball.threats import ThreatModel
 from hardball.training.atta import Carried
 from hardball.training.live import Attacked
+from hardball.training.objectives import Objective
 from hardball.training.settings import Settings
 from hardball.validation import logits_of_copy
 
@@ -101,26 +103,28 @@ class Passes(nn.Module):
 
     Args:
         model: images → logits.
-        bounded: it is asked for interval bounds, too.
+        objective: what is trained for; interval bounds are computed if it needs them.
 
     Raises:
         CannotRun: an operation of the model without an interval form.
     """
 
-    def __init__(self, model: nn.Module, *, bounded: bool = False) -> None:
+    def __init__(self, model: nn.Module, *, objective: Objective) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.objective = model, objective
         # in a list: the graph's layers are the model's, and no second ones
-        self._graphs = [traced(model)] if bounded else []
+        self._graphs = [traced(model)] if objective.needs_bounds else []
 
     def forward(
         self, *batches: Tensor, box: Box | None = None, labels: Tensor | None = None
     ) -> list[Tensor]:
-        """Logits of each batch; and last, for a box, upper bounds on z_j − z_y in it, y from `labels`."""
+        """Logits of each batch; then, for a box, upper bounds on z_j − z_y in it, y from `labels`, and
+        what the objective finds wrong with the boxes, a scalar."""
         found: list[Tensor] = [self.model(images) for images in batches]
         if box is not None and labels is not None:
             (graph,) = self._graphs
-            found.append(-differences(graph, box, labels, Propagation(rounding=False)))
+            every, hidden = propagated(graph, box, labels, Propagation(rounding=False))
+            found += [-every, self.objective.penalty(box, hidden)]
         return found
 
 
@@ -145,6 +149,7 @@ class Update:
     Args:
         wrapped: `Passes` of the model as Fabric set it up, for the gradient of the parameters.
         model: the same model unwrapped, for the attack: its passes are no business of DDP's.
+        largest: ε that the training goes up to.
         layout: the model's, to have its images in (see `engine.prefer_channels_last`).
         carried: where the last attacks on the training images ended, if attacks go on from there.
     """
@@ -158,6 +163,8 @@ class Update:
         fabric: "Fabric",
         layout: torch.memory_format,
         carried: Carried | None = None,
+        *,
+        largest: float = math.inf,
     ) -> None:
         self.wrapped, self.model, self.optimizer = wrapped, model, optimizer
         found = bent_front_of(model)
@@ -173,6 +180,7 @@ class Update:
         attacked = model if found is None else found[1]
         self.attacked = Captured(attacked) if settings.machine.compile else attacked
         self.settings, self.fabric, self.carried = settings, fabric, carried
+        self.largest = largest
         self.layout = layout
         self.generator = torch.Generator(fabric.device)
 
@@ -228,8 +236,10 @@ class Update:
         objective, labels = self.settings.objective, batch.labels
         if objective.needs_bounds:
             low, high = objective.box(batch.clean, batch.adversarial, eps)
-            logits, worst = self.wrapped(batch.adversarial, box=Box(low, high), labels=labels)
-            return objective.bounded(logits, labels, worst), worst
+            box = Box(low, high)
+            logits, worst, penalty = self.wrapped(batch.adversarial, box=box, labels=labels)
+            left = 1 - eps / self.largest if self.largest else 0.0
+            return objective.bounded(logits, labels, worst) + left * penalty, worst
         if not objective.needs_clean:
             (logits,) = self.wrapped(batch.adversarial)
             return objective.loss(logits, labels, None), logits

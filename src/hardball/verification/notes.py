@@ -1,6 +1,7 @@
 """What `verify` has looked at, and whether it holds."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 from hardball.verification.arithmetic import Flags
 
@@ -26,6 +27,10 @@ class Verification:
     @property
     def holds(self) -> bool:
         return all(finding.holds for finding in self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        """All of it, in plain values."""
+        return {"holds": self.holds, **asdict(self)}
 
 
 class Refuted(Exception):

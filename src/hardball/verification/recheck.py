@@ -9,7 +9,7 @@ Shapes: n examples, M witnesses, K classes.
 
 import json
 import secrets
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from hardball.runs import RunFolder, model_from
 from hardball.verification import arithmetic, claims
 from hardball.verification.again import Again
 from hardball.verification.arithmetic import Flags, is_accuracy
+from hardball.verification.certified import Proofs
 from hardball.verification.claims import Counts
 from hardball.verification.notes import Notes, Refuted, Verification
 from hardball.verification.outside import Outside
@@ -52,7 +53,8 @@ def verify(
     In order: the seal of evaluation.json; the digests of weights, witness file and data; for every
     witness its label, the box, its distance in float32 and float64, and that the network gets it
     wrong in float32 and in float64 (a tie or a NaN is an error); the accuracies, recomputed; that
-    no example is both certified and broken; and that scores, requirements, warnings, checks and verdict
+    no example is both certified and broken, and that the bounds of hardball's own certificates, computed
+    anew, prove what is said to be proved; and that scores, requirements, warnings, checks and verdict
     follow from these.
 
     A witness that fools the network in one of the two precisions only is counted as
@@ -229,7 +231,16 @@ def _recheck(
     for row in record["robust"]:
         share = _accuracy(f"accuracy at ε={row['eps']:g}", row, row["eps"], witnesses, notes)
         shares.append(f"{share} at ε={row['eps']:g}")
-    _certificates(record.get("certified", []), witnesses, notes)
+    proofs = Proofs(
+        record=record,
+        witnesses=witnesses,
+        network=network,
+        half=half,
+        images=data.images,
+        labels=data.labels,
+        batch_size=batch_size,
+    )
+    shares[-1] += "".join(f", {share}" for share in proofs.recheck(notes))
     counts = Counts(
         n=len(data),
         broken=witnesses.by_attack,
@@ -313,21 +324,3 @@ def _accuracy(
     share = f"{right / n:.1%}"
     notes.note(what, share if same else f"{share}, not {stated['right']} of {stated['n']}", same)
     return share
-
-
-def _certificates(stated: Sequence[Mapping[str, Any]], witnesses: Witnesses, notes: Notes) -> None:
-    """Each certified accuracy is that of its examples, and none of these has a witness at the same or
-    a smaller ε: so none exceeds the accuracy under attack."""
-    n = int(witnesses.about["n"])
-    if witnesses.certified.shape != (len(stated), n):
-        notes.note("certified", f"{len(witnesses.certified)} lists for {len(stated)}", False)
-        return
-    for row, certified in zip(stated, witnesses.certified, strict=True):
-        what = f"{row['certificate']} at ε={row['eps']:g}"
-        right = int(certified.sum())
-        same = is_accuracy(row, right, n)
-        share = f"{right / n:.1%} certified"
-        notes.note(what, share if same else f"{share}, not {row['right']} of {row['n']}", same)
-        broken = witnesses.index[witnesses.eps <= row["eps"]]
-        both = int(certified[broken].sum())
-        notes.note(f"{what} against witnesses", f"{both} certified and broken", both == 0)

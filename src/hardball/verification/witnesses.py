@@ -30,6 +30,9 @@ class Witnesses:
     eps: Array
     certified: Flags
     """[P, n], a row for each entry of `certified`."""
+    margins: Array
+    """float64 [P, n], the margins of these, NaN for a certificate without; [0, n] where none are
+    stored."""
     about: dict[str, Any]
 
     def __init__(self, path: Path, record: Mapping[str, Any], data: Dataset, notes: Notes) -> None:
@@ -40,6 +43,8 @@ class Witnesses:
             self.about = json.loads(header["__metadata__"]["about"])
             self.images = found["images"]
             self.certified = found.get("certified", torch.zeros(0, len(data))).bool().numpy()
+            none = torch.zeros(0, len(data), dtype=torch.float64)
+            self.margins = found.get("margins", none).double().numpy()
             columns = [found[name].numpy() for name in TENSORS[1:]]
             formed = self._take(columns, data)
         except (SafetensorError, ValueError, KeyError, TypeError) as error:

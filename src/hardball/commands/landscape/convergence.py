@@ -31,6 +31,7 @@ def convergence(config: ConvergenceConfig) -> dict[str, Any]:
     epochs, as training recorded them; written to `out` and drawn beside it.
 
     Raises:
+        MissingExtra: matplotlib is not installed.
         UserError: no such run, or one without an epoch or without these columns.
     """
     folder = folder_for(config.out, config.runs[0])

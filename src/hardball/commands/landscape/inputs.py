@@ -81,6 +81,7 @@ def inputs(config: InputsConfig, show: Show = silent) -> dict[str, Any]:
     it.
 
     Raises:
+        MissingExtra: matplotlib is not installed.
         UserError: no such run, image, attack or device; ε = 0 without a `reach`.
     """
     began = time.perf_counter()

@@ -120,7 +120,7 @@ def weights(config: WeightsConfig, show: Show = silent) -> dict[str, Any]:
 
     Raises:
         UserError: weights of two networks, no such weights, data, attack or device.
-        MissingExtra: `curvature` without curvlinops.
+        MissingExtra: matplotlib is not installed, or for `curvature` curvlinops.
     """
     began = time.perf_counter()
     folder = folder_for(config.out, config.end)

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
-from rich.progress import Progress
 
 from hardball import storage
 from hardball.commands.checklist import ChecklistConfig
@@ -27,6 +26,7 @@ from hardball.commands.theory import BernoulliConfig, bernoulli
 from hardball.commands.train import weights_of
 from hardball.reproduction import TRAININGS, parts
 from hardball.runs import RunFolder, read_metrics, write_json
+from hardball.time_left import bars
 
 Found = dict[str, Any]
 
@@ -142,7 +142,7 @@ def _accuracy(
 ) -> Found:
     """One evaluation, journaled in the run's folder, so that it is never done twice."""
     subject = SubjectConfig(config.folder(name), n=n, data_root=_root(config, name))
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bars(console) as progress:
         evaluation = measure(subject, how, progress=progress).evaluation
     return evaluation.as_json()
 
@@ -164,7 +164,7 @@ def _(part: parts.Checks, folder: Path, config: ReproduceConfig, console: Consol
     )
 
     def make() -> Found:
-        with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+        with bars(console) as progress:
             evaluate(asked, progress=progress)
         evaluated = json.loads(storage.read_bytes(RunFolder(run).evaluation_file, "evaluation"))
         found = {
@@ -186,7 +186,7 @@ def _(part: parts.Sweep, folder: Path, config: ReproduceConfig, console: Console
 
 def _shown(function: Callable[..., Found], asked: Any, console: Console) -> Found:
     """With a progress bar."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
+    with bars(console) as progress:
 
         def show(what: str, steps: int) -> Callable[[], object]:
             task = progress.add_task(what, total=steps)

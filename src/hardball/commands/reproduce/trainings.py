@@ -12,6 +12,7 @@ from hardball.commands.reproduce.sweeps import sweep_plan
 from hardball.commands.train import TrainConfig, train
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
+from hardball.extras import require
 from hardball.presets import Values, merged, short_flags
 from hardball.reproduction import Planned, Training, plan
 from hardball.reproduction.parts import Sweep
@@ -47,9 +48,11 @@ def estimate(config: ReproduceConfig) -> Estimate:
     """The trainings that are not there yet, with their cost on this machine.
 
     Raises:
+        MissingExtra: matplotlib is not installed.
         UserError: an unknown name or budget, data that are not there, a run of other settings or one
             that ended without weights, or more than `hours`.
     """
+    require("the paper's figures need", "matplotlib")
     planned = plan(config.names, config.size.without)
     # all data are looked at first: nothing starts where some of them are missing
     sides = {training.on for training in planned.trainings.values()}

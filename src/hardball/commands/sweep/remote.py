@@ -9,7 +9,8 @@ from typing import Any
 from hardball.commands.sweep.grid import ProbePlan
 from hardball.commands.sweep.run import Plan, SweepConfig
 from hardball.commands.sweep.trial import Result, Trial, run_trial
-from hardball.errors import MissingExtra, UserError
+from hardball.errors import UserError
+from hardball.extras import require
 
 RETRIES = 3
 """How often a trial is begun again whose worker has died: it goes on from its resume point."""
@@ -56,12 +57,9 @@ def _run(trial: Trial, folder: Path, probe: ProbePlan, deadline: float) -> Resul
 
 
 def _imported() -> Any:
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingExtra(
-            "a sweep on Ray needs the package ray; install hardball[ray], or leave `ray` out"
-        ) from error
+    require("a sweep on Ray needs", "ray")
+    import ray
+
     return ray
 
 

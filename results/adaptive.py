@@ -1,0 +1,205 @@
+"""The adaptive curriculum against fixed ramps: how often it learns, how far, and for how much.
+
+    python results/adaptive.py --data-root data --runs runs/adaptive [--note "what else ran"]
+
+digits_bw: black-and-white digits up to ε=0.45, in the demo's settings and in earlier ones in which the
+demo's fixed ramp depends on the seed; test accuracy (n=360) under the worst of PGD-50 with 5 restarts,
+targeted PGD-50 and Square. mnist: asked for ε=0.45 within the sample-steps of the preset `mnist-fast`,
+whose runs are trained beside it; test accuracy of the first images under AutoAttack's standard version.
+A training has learned at an ε where its accuracy there is 40% or more.
+
+After an interruption the script continues where it was; --parts and the numbers of seeds cut it, and the
+result says what was run. Writes results/adaptive.json. A sample-step is one image through one forward and
+backward pass of the attack, those of the adaptive curriculum's probes among them.
+"""
+
+import argparse
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+from running import command, hardball_json, parser, train, write
+
+from hardball import environment
+from hardball.commands.demo import COMMON, CONTESTANTS
+from hardball.presets import Values, merged, short_flags
+
+LEARNED = 0.4
+"""Accuracy from which an ε counts as learned: four times that of a constant prediction."""
+EPS = 0.45
+SEARCH = {"eps": EPS, "curriculum": {"name": "adaptive"}, "optimizer": {"schedule": "constant"}}
+EARLIER = {"batch_size": 64, "optimizer": {"lr": 1e-3}}
+RAMP = CONTESTANTS[-1].values
+MNIST = "train --data mnist --model mnist_cnn --batch-size 64 --lr 1e-3 --average 0.998 --steps 4"
+FAST = "train --preset mnist-fast --curriculum iterative --eps 0.4"
+
+
+ATTACKS = {
+    "digits_bw": "[pgd-50-x5,targeted-pgd-50,square]",
+    "mnist": "AutoAttack standard (protocol autoattack)",
+}
+
+
+@dataclass(frozen=True)
+class Training:
+    """One way to train, for some seeds."""
+
+    part: str
+    name: str
+    words: str
+    seeds: int
+
+
+def flags(*values: Values) -> str:
+    """The training with these settings, the later ones first."""
+    return "train " + short_flags(reduce(merged, values))
+
+
+def trainings(arguments: argparse.Namespace) -> list[Training]:
+    digits, earlier, mnist = arguments.digits_seeds, arguments.earlier_seeds, arguments.mnist_seeds
+    searching = (
+        f"{MNIST} {short_flags(SEARCH)} --increment {arguments.increment} --finish 3 "
+        f"--budget-steps {arguments.budget_steps}"
+    )
+    everything = [
+        Training("digits_bw", "adaptive, demo's settings", flags(COMMON, SEARCH), digits),
+        Training(
+            "digits_bw", "adaptive, earlier settings", flags(COMMON, EARLIER, SEARCH), earlier
+        ),
+        Training("digits_bw", "ramp, earlier settings", flags(COMMON, EARLIER, RAMP), earlier),
+        Training("mnist", "adaptive", searching, mnist),
+        Training("mnist", "mnist-fast", FAST, arguments.fast_seeds),
+    ]
+    return [one for one in everything if one.part in arguments.parts]
+
+
+def digits(weights: Path, _: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Test accuracy at 0.3, 0.4 and 0.45."""
+    words = f"evaluate {weights} --data digits-bw --model digits_cnn --model-args '{{width: 16}}' "
+    words += f"--eps [0.3,0.4,{EPS}] --attacks {ATTACKS['digits_bw']}"
+    return hardball_json(
+        words,
+        weights.with_suffix(".evaluation.json"),
+        weights.with_suffix(".strong.json"),
+    )
+
+
+def mnist(weights: Path, outcome: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+    """Test accuracy under AutoAttack at 0.4, on weights that were trained so far."""
+    n = arguments.n
+    return hardball_json(
+        f"evaluate {weights} --data mnist --data-root {arguments.data_root} --model mnist_cnn "
+        f"--protocol autoattack --eps 0.4 --n {n} --processes {arguments.devices}",
+        weights.with_suffix(".evaluation.json"),
+        weights.with_suffix(f".autoattack-{n}.json"),
+    )
+
+
+MEASURES: dict[str, Callable[[Path, dict[str, Any], argparse.Namespace], dict[str, Any]]] = {
+    "digits_bw": digits,
+    "mnist": mnist,
+}
+
+
+def run(training: Training, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure one seed."""
+    slug = re.sub(r"[^a-z]+", "-", training.name)
+    folder = arguments.runs / training.part / f"{slug}-{seed}"
+    words = f"{training.words} --seed {seed}"
+    place = f"--accelerator cpu --devices {arguments.devices}"
+    if training.part == "mnist":
+        place += f" --data-root {arguments.data_root}"
+    began = time.monotonic()
+    train(f"{words} {place}", folder, threads=1)
+    trained_in = time.monotonic() - began
+    outcome = json.loads((folder / "outcome.json").read_text())
+    found = MEASURES[training.part](folder / "weights.safetensors", outcome, arguments)
+    ladder = folder / "ladder.json"
+    return {
+        "seed": seed,
+        "command": f"hardball {words}",
+        "status": outcome["status"],
+        "message": outcome["message"],
+        "eps": outcome.get("eps"),
+        "failed_eps": outcome.get("failed_eps"),
+        "failed_how": outcome.get("failed_how"),
+        "sample_steps": outcome["sample_steps"],
+        "epochs": outcome["epochs"],
+        "seconds_of_this_call": round(trained_in, 1),
+        "n": found["n"],
+        "clean": found["clean"]["accuracy"],
+        "accuracy": {f"{r['eps']:g}": r["accuracy"] for r in found["robust"]},
+        "intervals": {f"{r['eps']:g}": [r["low"], r["high"]] for r in found["robust"]},
+        "rungs": rungs(ladder) if ladder.exists() else None,
+    }
+
+
+def rungs(path: Path) -> list[dict[str, Any]]:
+    """ε and the probe's accuracy of every rung."""
+    ladder = json.loads(path.read_text())
+    return [
+        {"eps": rung["eps"], "probe": (rung.get("probe") or {}).get("accuracy")}
+        for rung in (ladder["rungs"] if isinstance(ladder, dict) else ladder)
+    ]
+
+
+def summary(runs: list[dict[str, Any]]) -> dict[str, Any]:
+    """How many seeds learned, and what they cost."""
+    last = list(runs[0]["accuracy"])[-1]
+    values = [one["accuracy"][last] for one in runs]
+    return {
+        "at": float(last),
+        "learned": sum(value >= LEARNED for value in values),
+        "of": len(runs),
+        "accuracy_least": min(values),
+        "accuracy_mean": round(fmean(values), 4),
+        "accuracy_largest": max(values),
+        "sample_steps_mean": round(fmean(one["sample_steps"] for one in runs)),
+        "sample_steps_largest": max(one["sample_steps"] for one in runs),
+    }
+
+
+def parsed() -> argparse.Namespace:
+    made = parser(__doc__, Path(__file__).with_suffix(".json"))
+    add = made.add_argument
+    add("--data-root", type=Path, default=Path("data"))
+    add("--runs", type=Path, default=Path("runs/adaptive"))
+    add("--parts", nargs="+", default=["digits_bw", "mnist"], choices=list(MEASURES))
+    add("--digits-seeds", type=int, default=20, help="in the demo's settings")
+    add("--earlier-seeds", type=int, default=10, help="in the earlier settings")
+    add("--mnist-seeds", type=int, default=5)
+    add("--fast-seeds", type=int, default=3, help="of mnist-fast")
+    add("--increment", type=float, default=0.08, help="first increment on MNIST")
+    add("--budget-steps", type=int, default=2_000_000, help="on MNIST")
+    add("--n", type=int, default=500, help="MNIST images under AutoAttack")
+    add("--devices", type=int, default=1)
+    return made.parse_args()
+
+
+def main() -> None:
+    arguments = parsed()
+    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for training in trainings(arguments):
+        runs: list[dict[str, Any]] = []
+        for seed in range(training.seeds):
+            runs.append(run(training, seed, arguments))
+            kept = {"words": training.words, **summary(runs), "runs": runs}
+            part = result.setdefault(training.part, {"attacks": ATTACKS[training.part]})
+            part[training.name] = kept
+            result |= {
+                "learned_from": LEARNED,
+                "command": command(data_root=arguments.data_root),
+                "note": arguments.note,
+                "machine": environment.facts(),
+            }
+            write(result, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
