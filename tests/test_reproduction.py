@@ -153,7 +153,7 @@ def test_remade_once(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
-    made(tmp_path, "fig2")
+    made(tmp_path, "fig10")
     (tmp_path / "runs" / "at-0.3").rename(tmp_path / "runs" / "at-0.2")
     with pytest.raises(UserError, match="another run"):
         made(tmp_path, "fig1")
@@ -163,8 +163,9 @@ def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
 def test_what_collapsed_is_not_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = replace(TRAININGS["at-0.3"], more={"optimizer": {"lr": 1e30}})
     monkeypatch.setitem(reproduction.TRAININGS, "at-0.3", dead)
-    with pytest.raises(UserError, match=r"at-0\.3 ended as"):
-        made(tmp_path, "fig2")
+    with pytest.raises(UserError, match=r"not made: fig10; .*at-0\.3 ended as"):
+        made(tmp_path, "fig10", "fig12")
+    assert (tmp_path / "fig12.json").exists()
 
 
 @pytest.mark.usefixtures("tiny")

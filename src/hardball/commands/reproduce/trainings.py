@@ -1,7 +1,6 @@
 """The trainings that recipes need: what they cost here, and how they went."""
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -104,8 +103,6 @@ def trained(
     folder = config.folder(name)
     console.print(f"\n{name}", style="bold", highlight=False)
     origin = None if training.start is None else config.folder(training.start)
-    if origin is not None:
-        _refuse_without_weights(origin)
     run = train(
         TrainConfig.of({**_asked(config, training), "out": folder}),
         origin=origin,
@@ -128,10 +125,17 @@ def trained(
     }
 
 
-def _refuse_without_weights(origin: Path) -> None:
+def without_weights(config: ReproduceConfig, training: Training) -> str | None:
+    """Why it cannot be trained: what it is extended from has no weights to start from."""
+    if training.start is None:
+        return None
+    origin = config.folder(training.start)
     outcome = RunFolder(origin).outcome()
-    if outcome is not None and outcome.status in (COLLAPSED, NON_FINITE):
-        raise UserError(
-            f"{origin} ended as {outcome.status} ({outcome.message}); what is extended from it would "
-            "start from nothing: remove it to train it again, or choose another `budget`"
-        )
+    if outcome is None:
+        return f"{origin} could not be trained"
+    if outcome.status not in (COLLAPSED, NON_FINITE):
+        return None
+    return (
+        f"{origin} ended as {outcome.status} ({outcome.message}); what is extended from it would start "
+        "from nothing: remove it to train it again, or choose another `budget`"
+    )
