@@ -66,6 +66,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "args": dict | None,
         "front": str | None,
         "front_args": dict | None,
+        "init": str | None,
         "shape": list[int],
         "classes": int,
     },
