@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check coverage lowest package sbom audit clean
+.PHONY: demo test check docs coverage lowest package sbom audit clean
 
 demo: $(READY)
 	$(BIN)/hardball demo --out demo
@@ -18,7 +18,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .github
+	$(BIN)/codespell src tests tools docs examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .github
+
+# the site, in site/: every warning is an error (a link that leads nowhere, a page outside the navigation)
+docs: $(READY)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --conf-dir docs . site
 
 coverage: $(READY)
 	$(BIN)/coverage erase
@@ -60,4 +64,4 @@ audit: $(READY)
 	$(BIN)/python tools/audit.py
 
 clean:
-	rm -rf $(VENV) $(LOWEST) demo dist sbom.json
+	rm -rf $(VENV) $(LOWEST) demo dist site sbom.json

@@ -13,6 +13,7 @@ from hardball import Constant, Dataset, Iterative, build, fit
 from hardball.threats import ThreatModel
 from hardball.time_left import TimeLeft, bars, words
 from hardball.training import logging, loop
+from hardball.training.messages import unchanged
 from hardball.training.update import Update
 from hardball.training.update import validate as measured
 
@@ -184,7 +185,9 @@ def test_the_time_left_of_a_training_is_right_within_a_fifth(
 def test_the_live_line_fits_a_narrow_terminal() -> None:
     out = StringIO()
     console = Console(file=out, force_terminal=True, width=40)
-    with logging.Watcher(planned=100, folder=None, console=console, first_epoch=1) as watcher:
+    with logging.Watcher(
+        planned=100, folder=None, console=console, first_epoch=1, words=unchanged
+    ) as watcher:
         watcher.step(done=50, sample_steps=500, epoch=11, eps=0.25, loss=1.234, accuracy=0.5)
         table = watcher._progress.make_tasks_table(watcher._progress.tasks)
     plain = Console(file=StringIO(), width=40)

@@ -138,6 +138,12 @@ COMMANDS: dict[str, Command | Group] = {
         "else.",
         arguments="RUN",
     ),
+    "certify-smooth": Command(
+        place="hardball.cli.certify_smooth:certify_smooth",
+        about="ℓ2 radii that a run's smoothed classifier certainly keeps its answer in (randomised "
+        "smoothing).",
+        arguments="RUN",
+    ),
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),

@@ -1,5 +1,7 @@
 """`hardball train` and `hardball extend`."""
 
+import math
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -87,7 +89,8 @@ class _Request:
         origin: Path | None = None,
     ) -> None:
         kind = peek(argv, "curriculum") or "constant"
-        self.argv = _with_eps(argv, kind)
+        noise = typed(argv, "noise") is not None
+        self.argv = _with_noise(argv) if noise else _with_eps(argv, kind)
         self.defaults: Mapping[str, Any] = {}
         # an adaptive curriculum ends by itself
         short = name == "extend" and kind != "adaptive"
@@ -98,6 +101,11 @@ class _Request:
         if chosen is not None:
             values = preset(chosen, "extend" if short else kind)
             self.defaults = merged(self.defaults, values)
+        if noise:  # presets, and runs that are extended, may have an attack; noise has none
+            unused = ("norm", "attack", "objective")
+            self.defaults = {k: v for k, v in self.defaults.items() if k not in unused}
+        elif self.defaults.get("objective", {}).get("name") == "noise":
+            _refuse_eps_for_noise(self.argv, origin)
         self.trust = trusts(argv)
         self.parser = self._parser(name, arguments, about, kind)
 
@@ -116,6 +124,12 @@ class _Request:
             help="let code outside hardball run that a file names (a run's config.yaml, --config)",
         )
         parser.add_fields(Top)
+        parser.add_argument(
+            "--noise",
+            type=float | None,
+            help="σ to train for with Gaussian noise in place of an attack and --eps; the curriculum "
+            "moves σ (the same as --objective noise --eps SIGMA)",
+        )
         parser.add_fields(DataConfig, "data")
         parser.add_fields(ModelConfig, "model")
         curriculum = curriculum_class(kind, trusted=self._trusts("curriculum", kind))
@@ -139,7 +153,7 @@ class _Request:
             "--objective.name",
             type=str,
             default=asked or "adversarial",
-            help="What is minimised: adversarial (cross entropy), trades, mart, or your own "
+            help="What is minimised: adversarial (cross entropy), trades, mart, noise, or your own "
             "package.module:Class; its fields are flags, too.",
         )
         parser.add_fields(objective, "objective")
@@ -160,6 +174,12 @@ class _Request:
         """
         _refuse_flags_of_others(self.argv, self.parser)
         values = self.parser.parsed(self.argv)
+        noise = values.pop("noise")
+        if noise is not None:
+            raise UserError(
+                f"noise={noise:g} in a --config file; write it as `eps: {noise:g}` and "
+                "`objective: {name: noise}` there, or give --noise on the command line"
+            )
         own = [group for group in NAMED if is_own(values[group]["name"] or "")]
         trusted = all(self._trusts(group, values[group]["name"]) for group in own)
         return TrainConfig.of(values, trusted=trusted)
@@ -186,6 +206,48 @@ def _with_eps(argv: Sequence[str], kind: str) -> Sequence[str]:
             "missing --eps-max: the largest ε that an adaptive curriculum may reach, e.g. --eps-max 0.4"
         )
     return ["--eps" + word[9:] if word.split("=")[0] == "--eps_max" else word for word in argv]
+
+
+def _with_noise(argv: Sequence[str]) -> Sequence[str]:
+    """The words with --noise SIGMA written as what it is: another objective, whose ε is σ.
+
+    Raises:
+        UserError: an ε, a norm or another objective beside it, or a σ that is no number above 0.
+    """
+    sigma = typed(argv, "noise") or ""
+    for flag in ("eps", "eps_max", "norm", "objective", "resume"):
+        other = peek(argv, flag)
+        if other is not None and (flag, other) != ("objective", "noise"):
+            why = {
+                "norm": "whose certificates are in l2",
+                "resume": "which keeps its own settings",
+            }.get(flag, "which trains with noise in its place")
+            raise UserError(f"`{flag}={other}` beside `noise={sigma}`, {why}; give one of them")
+    try:
+        positive = 0 < float(sigma) < math.inf
+    except ValueError:
+        positive = False
+    if not positive:
+        raise UserError(
+            f"noise={sigma or 'nothing'}; allowed is a finite σ above 0, in pixel units: --noise 0.5"
+        )
+    words = [re.sub(r"^--noise(?=$|=)", "--eps", word) for word in argv]
+    given = typed(argv, "objective") is not None
+    return words if given else [*words, "--objective", "noise"]
+
+
+def _refuse_eps_for_noise(argv: Sequence[str], origin: Path | None) -> None:
+    """An ε for the extension of a run whose ε was a σ.
+
+    Raises:
+        UserError: unless an objective is named.
+    """
+    eps = typed(argv, "eps")
+    if eps is not None and typed(argv, "objective") is None:
+        raise UserError(
+            f"--eps {eps} to extend {origin}, which was trained with noise; give --noise {eps}, or name "
+            "the objective too: --objective adversarial"
+        )
 
 
 def _refuse_flags_of_others(argv: Sequence[str], parser: Parser) -> None:

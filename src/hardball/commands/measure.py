@@ -102,8 +102,13 @@ def trained_eps(run: Path, config: Config) -> float:
     """The ε that a run was trained for.
 
     Raises:
-        UserError: its config does not say.
+        UserError: its config does not say, or it was trained with noise.
     """
+    if (config.get("objective") or {}).get("name") == "noise":
+        raise UserError(
+            f"{run} was trained with noise, not for an ε; pass `eps` to attack it, or certify it: "
+            f"hardball certify-smooth {run}"
+        )
     curriculum = config.get("curriculum") or {}
     # runs of schema 1, before curricula had names, say eps
     found = curriculum.get("target", curriculum.get("eps"))

@@ -75,11 +75,15 @@ def about(path: Path) -> dict[str, Any]:
     }
 
 
+def compact_json(found: Mapping[str, Any]) -> bytes:
+    """Readable JSON, the numbers of a list on one line."""
+    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
+    text = re.sub(r"\[[\s\d.,e+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
+    return (text + "\n").encode()
+
+
 def save(folder: Path, name: str, found: Mapping[str, Any], figure: "Figure") -> None:
     """The data as NAME.json and the picture as NAME.png, each whole or not at all."""
     picture = as_png(figure)
-    text = json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False)
-    # numbers of one list on one line
-    text = re.sub(r"\[[\s\d.,e+-]+\]", lambda numbers: " ".join(numbers[0].split()), text)
-    write_atomically(folder / f"{name}.json", (text + "\n").encode())
+    write_atomically(folder / f"{name}.json", compact_json(found))
     write_atomically(folder / f"{name}.png", picture)

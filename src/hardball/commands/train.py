@@ -125,10 +125,12 @@ class TrainConfig:
             return self.out
         eps = self.curriculum.target
         kind = "standard" if eps == 0 else _kind(self.curriculum)
-        prefix = f"{self.data.name.replace(':', '.')}-{kind}"
+        noise = "noise-" if self.settings.objective.noisy else ""
+        prefix = f"{self.data.name.replace(':', '.')}-{noise}{kind}"
         if origin is not None:
             # a folder's name may hold a dot (at-0.3): only a file's ending is cut off
             prefix = f"{origin.resolve().name if origin.is_dir() else origin.stem}-to"
+            prefix += f"-{noise}".rstrip("-")
         return Path("runs") / f"{prefix}-{eps:.4g}-seed{self.settings.seed}"
 
 

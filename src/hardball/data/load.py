@@ -45,6 +45,10 @@ def load_dataset(
         UserError: unknown name or split, data missing and not to be downloaded, unreadable images,
             or a function of your own that makes no `Dataset`.
         Untrusted: code outside hardball, without `trust`.
+
+    Example:
+        >>> hb.load_dataset("digits", split="test")
+        Dataset(name='digits', n=360, shape=[1, 8, 8], classes=10)
     """
     load: Any = names.find("data set", name, DATASETS, trusted=trust)
     if split not in SPLITS:

@@ -15,7 +15,14 @@ from hardball.fronts import Front
 
 
 class Normalize(Front):
-    """(x − mean) / std per channel. The first layer of a model, so that every ε stays in pixels."""
+    """(x − mean) / std per channel. The first layer of a model, so that every ε stays in pixels.
+
+    Example:
+        >>> layer = hb.Normalize(mean=[0.5], std=[0.25])
+        >>> print(layer(torch.ones(1, 1, 1, 1)).item())
+        2.0
+        >>> network = torch.nn.Sequential(layer, model)  # ε is still in pixels
+    """
 
     affine = True
     mean: Tensor

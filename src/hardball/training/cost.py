@@ -39,7 +39,9 @@ class Cost:
 
     def _epoch(self, epoch: int) -> float:
         eps = self.curriculum.eps_at(epoch)
-        attack = self.update.settings.attack.validation_at(eps) if eps > 0 else None
+        settings = self.update.settings
+        attacked = eps > 0 and not settings.objective.noisy
+        attack = settings.attack.validation_at(eps) if attacked else None
         steps = (attack.steps or 0) if attack is not None else 0
         return self._training(epoch) + (steps + FORWARD) * self.held
 

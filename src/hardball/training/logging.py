@@ -39,8 +39,15 @@ class Watcher:
     """
 
     def __init__(
-        self, *, planned: float, folder: RunFolder | None, console: Console | None, first_epoch: int
+        self,
+        *,
+        planned: float,
+        folder: RunFolder | None,
+        console: Console | None,
+        first_epoch: int,
+        words: Callable[[str], str],
     ) -> None:
+        self._words = words
         self._console = console or Console(quiet=True)
         self._folder, self._first_epoch = folder, first_epoch
         self._events: SummaryWriter | None = None
@@ -106,7 +113,7 @@ class Watcher:
         if self._console.width >= WIDE:
             state += f" adv={accuracy:.1%} {rate:,.0f} sample-steps/s"
         self._progress.update(
-            self._task, completed=done, description=f"epoch {epoch + 1}", state=state
+            self._task, completed=done, description=f"epoch {epoch + 1}", state=self._words(state)
         )
 
     def epoch(self, row: Row, attacked: Attacked | None = None) -> None:
@@ -136,18 +143,17 @@ class Watcher:
         row, self._row, self._printed = self._row, None, time.monotonic()
         if row is None:
             return
-        self._console.print(
+        line = (
             f"epoch {row['epoch']:.0f}  ε={row['eps']:.4g}  loss={row['adv_loss']:.3f}  "
             f"adv={row['adv_accuracy']:.1%}  validation: clean={row['val_accuracy']:.1%} "
             f"adv={row['val_adv_accuracy']:.1%} loss={row['val_adv_loss']:.3f}  "
-            f"{row['sample_steps_per_second']:,.0f} sample-steps/s",
-            highlight=False,
-            soft_wrap=True,
+            f"{row['sample_steps_per_second']:,.0f} sample-steps/s"
         )
+        self._console.print(self._words(line), highlight=False, soft_wrap=True)
 
     def say(self, message: str) -> None:
         """One line for the person watching."""
-        self._console.print(message, highlight=False, soft_wrap=True, markup=False)
+        self._console.print(self._words(message), highlight=False, soft_wrap=True, markup=False)
 
 
 def _without_events(error: OSError) -> None:

@@ -40,10 +40,17 @@ from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
 from hardball.training.live import Attacked
 from hardball.training.logging import Row, Watcher, write_metrics
-from hardball.training.messages import collapse_message, increase_message, non_finite_message
+from hardball.training.messages import (
+    collapse_message,
+    increase_message,
+    non_finite_message,
+    of_noise,
+    unchanged,
+)
+from hardball.training.passes import Passes, check_classes
 from hardball.training.progress import Parameters, distance, parameters_of
 from hardball.training.settings import Settings
-from hardball.training.update import Passes, Sums, Update, check_classes, validate
+from hardball.training.update import Sums, Update, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -74,6 +81,7 @@ class Trainer:
         self.curriculum, self.settings, self.fabric = curriculum, settings, fabric
         self.folder, self.fingerprint = folder, fingerprint
         self.train, self.held = train, held
+        self.words = of_noise if settings.objective.noisy else unchanged
         self.model, layout = model, prefer_channels_last(model, train.images)
         if not model.training:
             model.train()
@@ -129,6 +137,7 @@ class Trainer:
             folder=self.folder if self.fabric.is_global_zero else None,
             console=console if self.fabric.is_global_zero else None,
             first_epoch=self.epoch + 1,
+            words=self.words,
         )
         # the caller's global random state is theirs: training seeds itself at every step
         with torch.random.fork_rng(devices=self._gpus()), watcher, Interrupt() as interrupt:
@@ -401,7 +410,7 @@ class Trainer:
     def _outcome(self, status: str, message: str) -> Outcome:
         return Outcome(
             status=status,
-            message=message,
+            message=self.words(message),
             epochs=self.epoch,
             eps=self.good_eps if self.good is not None else self._eps(),
             sample_steps=self.sample_steps,

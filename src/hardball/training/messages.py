@@ -9,6 +9,27 @@ from hardball.training.curricula import Adaptive, Curriculum
 from hardball.training.curricula.steering import State
 
 
+def unchanged(text: str) -> str:
+    """The words of adversarial training."""
+    return text
+
+
+def of_noise(text: str) -> str:
+    """What is said of ε and attacks, said of σ and noise."""
+    for word, instead in NOISE_WORDS.items():
+        text = text.replace(word, instead)
+    return text
+
+
+NOISE_WORDS = {
+    "ε": "σ",
+    "--eps-max": "--noise",
+    "--eps": "--noise",
+    "adversarial loss": "loss under noise",
+    "adv=": "noise=",
+}
+
+
 def collapse_message(
     eps: float, epoch: int, loss: float, floor: float, curriculum: Curriculum
 ) -> str:

@@ -26,10 +26,16 @@ PARTS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a network is trained."""
+    """How a network is trained.
+
+    Example:
+        >>> how = hb.Settings(batch_size=64, optimizer=hb.Optimizer(lr=2e-3), seed=1)
+        >>> how.objective
+        Adversarial(label_smoothing=0.0)
+    """
 
     norm: str = "linf"
-    """Threat model: linf, l2 or l0."""
+    """Threat model: linf, l2 or l0 (always l2 in training with noise, whose certificates are in it)."""
     attack: TrainingAttack = field(default_factory=TrainingAttack)
     objective: Objective = field(default_factory=Adversarial)
     optimizer: Optimizer = field(default_factory=Optimizer)
@@ -65,6 +71,8 @@ class Settings:
                 f"random_start=False with {type(self.objective).__name__}, whose attack may have no "
                 "gradient at the image itself; allow the random start"
             )
+        if self.objective.noisy:
+            self._check_noise()
         if self.objective.needs_bounds and self.norm != "linf":
             raise UserError(
                 f"norm={self.norm} with {type(self.objective).__name__}, whose bounds are those of "
@@ -73,6 +81,25 @@ class Settings:
         trainable = [name for name, geometry in GEOMETRIES.items() if geometry.radii[0] == 0]
         if self.norm not in trainable:
             raise unknown("norm to train with", self.norm, trainable)
+
+    def _check_noise(self) -> None:
+        """Refuse what only an attack could use.
+
+        Raises:
+            UserError: a field of the attack that is not its default, or the norm l0.
+        """
+        usual = TrainingAttack()
+        for name, value in asdict(self.attack).items():
+            if value != getattr(usual, name):
+                raise UserError(
+                    f"{name}={value} in training with noise, where no attack runs; leave it out, or "
+                    "train with `eps` and without noise"
+                )
+        if self.norm not in ("linf", "l2"):
+            raise UserError(
+                f"norm={self.norm} in training with noise, whose certificates are in l2; leave it out"
+            )
+        object.__setattr__(self, "norm", "l2")  # what config.yaml says: linf was no choice
 
     @property
     def augmentation(self) -> str:
@@ -88,8 +115,10 @@ class Settings:
             UserError: see `ThreatModel` and `PGD.at`.
         """
         ThreatModel(self.norm, eps)
-        if eps > 0:
+        if eps > 0 and not self.objective.noisy:
             self.attack.pgd.at(eps)
+        if eps == 0 and self.objective.noisy:
+            raise UserError("noise=0; allowed is a σ above 0 (`eps=0` is training without noise)")
 
     def given(
         self, *, attack: PGD | TrainingAttack | None = None, objective: Objective | None = None

@@ -58,7 +58,9 @@ class Steered(Trainer):
         Raises:
             UserError: it would; nothing is written yet.
         """
-        attack, norm = self.settings.attack, self.settings.norm
+        if self.settings.objective.noisy:
+            return  # it has no probe
+        attack = self.settings.attack
         threat = self.threat.at(self.curriculum.eps_max)
         some = self.held.rows(slice(0, min(100, len(self.held))))
         timed = replace(attack.at(self.curriculum.eps_max), steps=3)
@@ -70,7 +72,7 @@ class Steered(Trainer):
                 )
                 moved.sum().item()  # waits for the device
                 each = (time.monotonic() - began) / (3 * len(some))
-        steps = self.plan.cost(attack, self.curriculum.eps_max, norm, len(self.held))
+        steps = probe_cost(self.curriculum, self.settings, len(self.held))
         shares = min(self.fabric.world_size, len(some))
         seconds = self.fabric.broadcast(each * steps / shares)
         if seconds > budget:
@@ -134,9 +136,11 @@ class Steered(Trainer):
         before = self.state
         seen = replace(seen, epochs_left=self._epochs_left(row))
         seen = self.fabric.broadcast(seen)
-        if self.curriculum.asks_probe(before, seen):
+        # noise is drawn, not searched for: there is no better search to compare it with
+        if not self.settings.objective.noisy and self.curriculum.asks_probe(before, seen):
             seen = replace(seen, probe=self.fabric.broadcast(self._probed()))
         self.state, decision = self.curriculum.decide(before, seen)
+        decision = replace(decision, reason=self.words(decision.reason))
         if decision.learned:
             self._keep_rung(before.trial, seen, row)
         if decision.restore:
@@ -186,12 +190,9 @@ class Steered(Trainer):
             left.append(float(rule.epochs - self.epoch))
         if rule.budget_steps is not None:
             # the attack costs the same at every ε unless its step size is fixed
-            eps = rule.eps_max
-            each = self.plan.cost(
-                self.update.settings.attack, eps, self.settings.norm, len(self.held)
-            )
+            each = probe_cost(rule, self.update.settings, len(self.held))
             rest = rule.budget_steps - self.sample_steps - 2 * each
-            left.append(rest / (self._epoch_cost(eps) + each))
+            left.append(rest / (self._epoch_cost(rule.eps_max) + each))
         if rule.budget_minutes is not None:
             took = self._seconds_of_an_epoch()
             left.append((60 * rule.budget_minutes - self.seconds) / max(took, 1e-9))
@@ -278,6 +279,14 @@ def probe_plan(curriculum: Adaptive) -> ProbePlan:
     )
 
 
+def probe_cost(curriculum: Adaptive, settings: Settings, held: int) -> int:
+    """Sample-steps of a probe at most; training with noise has none."""
+    if settings.objective.noisy:
+        return 0
+    plan = probe_plan(curriculum)
+    return plan.cost(settings.attack, curriculum.eps_max, settings.norm, held)
+
+
 def check_search(curriculum: Adaptive, settings: Settings, train: int, held: int) -> None:
     """See that settings and budget allow the search, before anything is trained or written.
 
@@ -305,10 +314,9 @@ def check_search(curriculum: Adaptive, settings: Settings, train: int, held: int
         )
     if curriculum.budget_steps is None:
         return
-    eps = curriculum.eps_max
-    attack = settings.attack.at(eps)
-    epoch = train * (attack.steps or 0)
-    probed = probe_plan(curriculum).cost(settings.attack, eps, settings.norm, held)
+    attack = settings.attack.at(curriculum.eps_max)
+    epoch = train * (1 if settings.objective.noisy else attack.steps or 0)
+    probed = probe_cost(curriculum, settings, held)
     if probed > curriculum.budget_steps:
         raise UserError(
             f"a probe of up to {probed:,} sample-steps with budget_steps={curriculum.budget_steps}; "
