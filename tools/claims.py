@@ -111,6 +111,12 @@ def fast() -> str:
     return tables.table(["training, 0→0.4", "sample-steps", "minutes", *head], rows) + "\n"
 
 
+def smoothing() -> str:
+    """The study of smoothing at large σ, once it has been made."""
+    path = "results/smoothing.json"
+    return study_table(read(path)) if (ROOT / path).exists() else ""
+
+
 def _benchmark(name: str) -> Callable[[], str]:
     return lambda: tables.TABLES[name](read(f"benchmarks/results/{name}.json")) + "\n"
 
@@ -120,12 +126,36 @@ def smoothing() -> str:
     return study_table(read("results/smoothing.json"))
 
 
+def front() -> str:
+    """What attacks leave of networks behind a rounding front."""
+    rows = []
+    for name, found in read("results/front.json")["networks"].items():
+        exact, everything = found["exact"]["after"], found["all"]["after"]
+        last, few = list(exact.values())[-1], list(everything.values())[-1]
+        rows.append(
+            [
+                name,
+                str(found["exact"]["n"]),
+                f"{found['exact']['clean']['accuracy']:.1%}",
+                f"{exact['front-pgd-200']['accuracy']:.1%}",
+                f"**{last['accuracy']:.1%}** ({_interval([last['low'], last['high']])})",
+                f"{everything['apgd-ce']['accuracy']:.1%}",
+                f"**{few['accuracy']:.1%}** ({_interval([few['low'], few['high']])}), n={few['n']}",
+            ]
+        )
+    head = ["network, images", "n", "clean", "PGD behind the front", "and `front-square` (95%)"]
+    head += ["APGD-CE in image space alone", "all, AutoAttack and Square (95%)"]
+    return tables.table(head, rows) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "front": front,
     "reproduction": reproduction,
     "smoothing": smoothing,
     "demo": demo,
     "verdicts": verdicts,
     "fast": fast,
+    "smoothing": smoothing,
     **{name: _benchmark(name) for name in tables.TABLES},
 }
 COMMAND = "python tools/claims.py --write"

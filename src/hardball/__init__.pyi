@@ -66,3 +66,4 @@ from .training import Stopping as Stopping
 from .training import TrainingAttack as TrainingAttack
 from .training import fit as fit
 from .verification import verify as verify
+from .zoo import load as load

@@ -135,7 +135,7 @@ class Proofs:
         rows = torch.arange(len(self.images))
         found = [
             KINDS[kind](self.network, self.images[r], self.labels[r], reach, exact=exact)
-            for r in torch.split(rows, self.batch_size)
+            for r in torch.split(rows, min(self.batch_size, AT_ONCE))
         ]
         return np.asarray(torch.cat(found).numpy())
 
@@ -145,6 +145,9 @@ KINDS: Mapping[str, Callable[..., Tensor]] = {
     "CROWNIBP": relaxed.margins,
 }
 """`kind` of the certificates whose bounds are computed anew → the bounds."""
+
+AT_ONCE = 32
+"""Images at a time at the most: every layer's bounds are kept, in float64."""
 
 ROUGH = {"CROWNIBP": 1e-3}
 """`kind` of bounds that are no monotone function of rounding → how far two sound ones may differ,
