@@ -121,11 +121,6 @@ def _benchmark(name: str) -> Callable[[], str]:
     return lambda: tables.TABLES[name](read(f"benchmarks/results/{name}.json")) + "\n"
 
 
-def smoothing() -> str:
-    """Training at a large σ, from random weights and along curricula."""
-    return study_table(read("results/smoothing.json"))
-
-
 def front() -> str:
     """What attacks leave of networks behind a rounding front."""
     rows = []
@@ -151,7 +146,6 @@ def front() -> str:
 PARTS: dict[str, Callable[[], str]] = {
     "front": front,
     "reproduction": reproduction,
-    "smoothing": smoothing,
     "demo": demo,
     "verdicts": verdicts,
     "fast": fast,
