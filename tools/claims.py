@@ -143,7 +143,24 @@ def front() -> str:
     return tables.table(head, rows) + "\n"
 
 
+def adaptive() -> str:
+    """How often the adaptive curriculum and the fixed ramp learn, seed by seed."""
+    rows = [
+        [
+            name,
+            f"{found['learned']} of {found['of']}",
+            *(f"{found[f'accuracy_{which}']:.1%}" for which in ("least", "mean", "largest")),
+            *(f"{found[f'sample_steps_{which}'] / 1e6:.2f} M" for which in ("mean", "largest")),
+        ]
+        for name, found in read("results/adaptive.json")["digits_bw"].items()
+        if name != "attacks"
+    ]
+    head = ["training", "seeds that learned", "least accurate", "mean", "most accurate"]
+    return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
+
+
 PARTS: dict[str, Callable[[], str]] = {
+    "adaptive": adaptive,
     "front": front,
     "reproduction": reproduction,
     "demo": demo,
