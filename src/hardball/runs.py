@@ -304,6 +304,13 @@ def model_from(config: Config, *, trust: bool = False) -> nn.Module:
     )
 
 
+def noise_of(config: Config) -> float | None:
+    """The σ that a run was trained for with Gaussian noise; None if it was trained otherwise."""
+    if (config.get("objective") or {}).get("name") != "noise":
+        return None
+    return float(config["curriculum"]["target"])
+
+
 def read_metrics(folder: RunFolder) -> list[dict[str, float]]:
     """The rows of metrics.csv, without fields that are empty; none before the first epoch is done.
 
