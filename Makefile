@@ -5,7 +5,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 
-.PHONY: demo test check coverage clean
+.PHONY: demo test check docs coverage lowest package sbom audit clean
 
 demo: $(READY)
 	$(BIN)/hardball demo --out demo
@@ -18,7 +18,11 @@ check: $(READY)
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy
-	$(BIN)/codespell src tests tools docs README.md CONTRIBUTING.md
+	$(BIN)/codespell src tests tools docs examples README.md CONTRIBUTING.md CHANGELOG.md SECURITY.md .github
+
+# the site, in site/: every warning is an error (a link that leads nowhere, a page outside the navigation)
+docs: $(READY)
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going --jobs auto --conf-dir docs . site
 
 coverage: $(READY)
 	$(BIN)/coverage erase
@@ -36,5 +40,28 @@ $(READY): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --no-deps torchattacks==3.5.1
 	touch $(READY)
 
+# the core's tests with the lowest versions of constraints-lowest.txt, in an environment of their own
+LOWEST := .venv-lowest
+CORE := $(addprefix tests/test_,threats.py pgd.py storage.py cli.py verify.py data.py) \
+	tests/theory/test_gaussian.py
+
+lowest:
+	$(PYTHON) -m venv $(LOWEST)
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt --editable '.[report,theory]'
+	$(LOWEST)/bin/python -m pip install --quiet --constraint constraints-lowest.txt hypothesis pytest pytest-timeout scikit-learn
+	OMP_NUM_THREADS=1 $(LOWEST)/bin/python -m pytest $(CORE)
+
+# dist/: the wheel and the source archive
+package: $(READY)
+	$(BIN)/python -m build --no-isolation
+
+# sbom.json: all packages of the environment and what needs which, as CycloneDX
+sbom: $(READY)
+	$(BIN)/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml --output-reproducible -o sbom.json
+
+# known vulnerabilities of the versions in constraints.txt; 3 where they could not be looked up
+audit: $(READY)
+	$(BIN)/python tools/audit.py
+
 clean:
-	rm -rf $(VENV) demo
+	rm -rf $(VENV) $(LOWEST) demo dist site sbom.json

@@ -1,4 +1,4 @@
-"""A benchmark's result as the Markdown tables of the README.
+"""A benchmark's result as the Markdown tables of docs/speed.md.
 
     python benchmarks/tables.py throughput
     python benchmarks/tables.py evaluation

@@ -6,8 +6,9 @@ from torch import Tensor, nn
 from hardball.perf import fast, keep_memory
 from hardball.threats import LInf
 from hardball.training.machine import launch
+from hardball.training.passes import Passes
 from hardball.training.settings import Settings
-from hardball.training.update import Passes, Update
+from hardball.training.update import Update
 
 
 class TrainingStep:

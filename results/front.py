@@ -161,6 +161,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         }
     outcome = json.loads((run / "outcome.json").read_text())
     spent = run / "time.json"
+    config["data"]["root"] = "DATA_ROOT"  # of this machine
     return {
         "split": arguments.split,
         "eps": arguments.eps,

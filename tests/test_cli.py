@@ -126,6 +126,19 @@ def test_a_flag_overrides_the_file_and_dashes_are_underscores(hardball: Hardball
         assert (found["eps"], found["batch_size"], found["optimizer"]["lr"]) == (0.2, 9, 0.5)
 
 
+def test_a_number_may_be_a_fraction(hardball: Hardball) -> None:
+    for words in (("--eps", "8/255"), ("--eps=8/255",)):
+        found = yaml.safe_load(hardball("train", *words, "--print_config")[1])
+        assert found["eps"] == 8 / 255
+    several = ("evaluate", "runs/8/255", "--eps", "[8/255, 1.5/8]", "--n", 7, "--print_config")
+    found = yaml.safe_load(hardball(*several)[1])
+    assert found["eps"] == [8 / 255, 1.5 / 8]
+    for wrong in ("8/0", "8/2/5", "a/8", "8/"):
+        code, _, err = hardball("train", "--eps", wrong, "--print_config")
+        assert code == 2
+        assert "allowed is a finite number" in err
+
+
 # --- a session from training to evaluation
 
 

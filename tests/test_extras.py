@@ -80,7 +80,7 @@ NEEDS = [
     ("theory", ("theory", "hardness")),
     ("theory", ("limit",)),
     ("app", ("explore", "run")),
-    ("attacks", ("evaluate", "run", "--protocol", "autoattack")),
+    ("attacks", ("evaluate", "run", "--n", "40", "--protocol", "autoattack")),
     ("explain", ("explain", "run", "--methods", "smoothgrad")),
     ("landscape", ("landscape", "weights", "random", "run", "--curvature", "true")),
 ]

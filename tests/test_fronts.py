@@ -212,6 +212,24 @@ def broken_by_corners(model: nn.Module, images: Tensor, labels: Tensor, eps: flo
     return torch.tensor(found)
 
 
+@pytest.mark.parametrize("seed", [0, 2])
+def test_a_search_among_the_corners_of_the_ball_itself_finds_what_is_there(seed):
+    """A network without a front: the corners of nine pixels' ball, all tried."""
+    model = tiny(seed, nn.Flatten())
+    images = torch.rand(40, 1, 3, 3, generator=torch.Generator().manual_seed(seed))
+    labels, threat = model(images).argmax(dim=1), hb.LInf(0.15)
+    true = broken_by_corners(model, images, labels, 0.15)
+    sources = [torch.Generator().manual_seed(i) for i in range(40)]
+    found = hb.CornerSearch(queries=1000)(model, images, labels, threat, generator=sources)
+    assert torch.equal(found.fooled, true)
+    assert 5 < int(true.sum()) < 40
+    assert bool(threat.allows(found.examples, images).all())
+    alone = hb.CornerSearch(queries=1000)(
+        model, images[7:8], labels[7:8], threat, generator=sources[7:8]
+    )
+    assert bool(alone.fooled) == bool(true[7])
+
+
 ATTACKS: dict[str, hb.Attack] = {
     "pgd": hb.BehindFront(attack=hb.PGD(steps=30, restarts=20, loss="margin")),
     "square": hb.SquareBehindFront(queries=1000),
@@ -289,7 +307,7 @@ def test_an_undeclared_threshold_hides_the_gradient_and_a_declared_one_does_not(
 def test_other_norms_are_refused_and_left_alone_by_an_evaluation(digits_net, digits):
     model, data = nn.Sequential(hb.Rounding(), digits_net), digits.rows(slice(0, 20))
     for attack in ATTACKS.values():
-        with pytest.raises(Unsupported, match=r"norm l2 for an attack behind a front"):
+        with pytest.raises(Unsupported, match=r"norm l2 for an attack in the box"):
             attack(model, data.images, data.labels, hb.L2(1.0))
     scores = hb.evaluate(model, data, eps=1.0, norm="l2", attacks={"pgd": hb.PGD(steps=3)}).scores
     assert [score.attack for score in scores] == ["pgd"]

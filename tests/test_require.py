@@ -60,6 +60,16 @@ def test_a_requirement_is_met_from_its_accuracy_on(right, met):
     )
 
 
+def test_a_requirement_may_be_at_a_fraction() -> None:
+    assert Requirement.parse("8/255:0.5, 0.4:1/2") == [
+        Requirement(eps=8 / 255, accuracy=0.5),
+        Requirement(eps=0.4, accuracy=0.5),
+    ]
+    for text in ("8/0:0.5", "8//255:0.5", "/255:0.5", "8/255"):
+        with pytest.raises(UserError, match="allowed is EPS:ACC"):
+            Requirement.parse(text)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [

@@ -8,7 +8,6 @@ from pathlib import Path
 from statistics import NormalDist
 from typing import Any
 
-import claims
 import numpy as np
 import pytest
 import torch
@@ -404,8 +403,3 @@ def test_memory_is_seen_to_suffice_before_anything_is_written(
     with pytest.raises(CannotRun, match="no memory for 120 images"):
         certify_run(SmoothConfig(folder / "r", samples="20,120"))
     assert not (folder / "r" / "smoothing-0.5.json").exists()
-
-
-def test_the_page_has_the_table_of_the_study() -> None:
-    """If this fails: python tools/claims.py --write"""
-    assert claims.SMOOTHING.read_text() == claims.smoothing_page(claims.SMOOTHING.read_text())

@@ -1,6 +1,7 @@
 """What starting costs: which packages are imported, and when."""
 
 import os
+import signal
 import subprocess
 import sys
 from inspect import ismodule
@@ -144,3 +145,38 @@ def test_an_interrupt_during_the_imports_is_one_line(moment: str, tmp_path: Path
     )
     said = (own(ended.stdout), own(ended.stderr))
     assert (ended.returncode, *said) == (130, "", "hardball: interrupted\n")
+
+
+COUNTING = """
+import os, signal, sys
+
+class Counting:
+    count = 0
+
+    def find_spec(self, name, *_):
+        if self.count or name == "hardball.cli":
+            Counting.count += 1
+            if self.count == int(os.environ["INTERRUPT_AT"]):
+                os.kill(os.getpid(), signal.SIGINT)
+
+sys.meta_path.insert(0, Counting())
+"""
+"""Sends Ctrl-C to its own process as the module of that number, from hardball's command on, is sought."""
+
+
+@pytest.mark.parametrize("number", [1, 30, 400, 1500])
+def test_an_interrupt_at_any_import_is_one_line(number: int, tmp_path: Path) -> None:
+    (tmp_path / "sitecustomize.py").write_text(COUNTING)
+    path = os.pathsep.join([str(tmp_path), os.environ.get("PYTHONPATH", "")])
+    ended = subprocess.run(
+        [sys.executable, "-m", "hardball", "train", "--eps", "0.1"],
+        capture_output=True,
+        text=True,
+        check=False,
+        env=os.environ | {"PYTHONPATH": path, "INTERRUPT_AT": str(number)},
+        cwd=tmp_path,
+    )
+    assert (own(ended.stdout), own(ended.stderr)) == ("", "hardball: interrupted\n")
+    # 130 in a shell both: Python ends by the signal itself where C code had met the interrupt
+    assert ended.returncode in (130, -signal.SIGINT)
+    assert not (tmp_path / "runs").exists()

@@ -187,6 +187,22 @@ def test_a_search_killed_and_resumed_ends_bitwise_as_without_the_kill(
     assert files_of(tmp_path / "r") == files_of(hard)
 
 
+def test_a_search_killed_after_a_strengthening_goes_on_with_the_stronger_attack(
+    tmp_path: Path,
+) -> None:
+    """Where any loss to the probe counts as masking."""
+    words = [*WORDS, "--data", "digits", "--masked", 1, "--eps-max", 0.2, "--increment", 0.2]
+    words += ["--resolution", 0.2, "--limit", 0.95, "--epochs", 14, "--save-minutes", 0, "--out"]
+    assert run([*words, "whole"], tmp_path)[0] == 0
+    doublings = [line["next"]["doublings"] for line in decisions(tmp_path / "whole")]
+    assert max(doublings) > 0
+    strengthened = doublings.index(1) + 1
+    kill = Signal(at=UPDATE, count=28 * strengthened + 9)  # in the epoch after it
+    assert run([*words, "r"], tmp_path, planned=kill)[0] == -signal.SIGKILL
+    assert run(["train", "--resume", "r"], tmp_path)[0] == 0
+    assert files_of(tmp_path / "r") == files_of(tmp_path / "whole")
+
+
 def test_two_processes_decide_as_one_and_alike(tmp_path: Path) -> None:
     words = [*WORDS, "--eps-max", 0.12, "--increment", 0.06, "--save-minutes", 0, "--out"]
     assert run([*words, "one"], tmp_path)[0] == 0
@@ -401,7 +417,7 @@ def test_epochs_are_a_budget_too(train: Dataset, tmp_path: Path) -> None:
         ({}, {"schedule": "cosine"}, "schedule=cosine with an adaptive curriculum"),
         ({}, {"finish_epochs": 2, "finish_steps": 9}, "finish_epochs=2 with an adaptive"),
         ({}, {"norm": "l0"}, r"resolution=0\.0015 with the norm l0"),
-        ({"budget_steps": 500}, {}, r"a probe of up to 2,200 sample-steps with budget_steps=500"),
+        ({"budget_steps": 500}, {}, r"a probe of up to 2,880 sample-steps with budget_steps=500"),
         (
             {"budget_minutes": 0.05, "probe_steps": 10**5},
             {},
@@ -410,7 +426,7 @@ def test_epochs_are_a_budget_too(train: Dataset, tmp_path: Path) -> None:
         (
             {"budget_steps": 3000},
             {},
-            r"budget_steps=3000 for an epoch of 874 .* 2,200; use a larger",
+            r"budget_steps=3000 for an epoch of 874 .* 2,880; use a larger",
         ),
         (
             {"budget_steps": 10**6, "probe_steps": 10**5},

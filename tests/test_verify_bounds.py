@@ -9,7 +9,7 @@ import torch
 from torch import nn
 
 import hardball as hb
-from hardball.verification import bounds
+from hardball.verification import bounds, relaxed
 from hardball.verification.arithmetic import SLACK, wilson
 from test_ibp import NETWORKS
 from test_verify import Evaluated, evaluated
@@ -60,7 +60,7 @@ def test_an_honest_evaluation_holds_and_says_the_bracket(honest):
     assert "≤ true ≤" in lines["ibp at ε=0.004 against witnesses"]
     row = json.loads(honest.record.read_text())["certified"][0]
     assert 5 < row["right"] < 40
-    assert f"at least {row['accuracy']:.1%} (proved anew) at ε=0.004" in found.sentence
+    assert f"at least {row['accuracy']:.1%} (ibp, proved anew) at ε=0.004" in found.sentence
     assert json.loads(honest.record.read_text())["certificates"] == {"ibp": {"kind": "IBP"}}
 
 
@@ -229,3 +229,31 @@ def test_an_average_of_terms_that_cancel_is_widened_by_their_size():
     exact = bounds.margins(scaled, images, labels, SLACK, exact=True)
     weight = net[2].get_parameter("weight").detach()
     assert exact - theirs > 4 * 2.0**-23 * 5e5 * 0.5 * float((weight[0] - weight[1]).abs())
+
+
+# ---------------------------------------------------------------- linear relaxation
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_the_two_relaxations_are_one(name):
+    net, source = NETWORKS[name], torch.Generator().manual_seed(2)
+    images, labels = torch.rand(6, 1, 6, 6, generator=source), torch.arange(6) % 3
+    for eps in (0.0, 0.01, 0.1):
+        theirs = hb.CROWNIBP().margins(net, images, labels, hb.LInf(eps))
+        how = (images, labels, eps * (1 + SLACK) + SLACK)
+        exact, sound = (relaxed.margins(net, *how, exact=one) for one in (True, False))
+        assert (sound <= exact + 1e-6).all()
+        assert (sound >= bounds.margins(net, *how, exact=False)).all()
+        torch.testing.assert_close(theirs, exact, rtol=1e-3, atol=1e-3)
+
+
+def test_linear_relaxations_are_proved_anew_too(digits_net, tmp_path):
+    made = evaluated(tmp_path, digits_net, eps=[0.01, 0.03], n=30, certify=["crown-ibp"])
+    found = made.verify()
+    assert [one for one in found.findings if not one.holds] == []
+    assert "(crown-ibp, proved anew) at ε=0.01" in found.sentence
+    made.forge(a_proof_and_its_margin)
+    recounted(made)
+    failed = [one for one in made.verify().findings if not one.holds]
+    assert [one.what for one in failed] == ["crown-ibp at ε=0.03: bounds"]
+    assert "certified, not proved" in failed[0].found

@@ -19,10 +19,10 @@ from pathlib import Path
 import networkx as nx
 from imports import LEVELS, SOURCE, Graph, module_graph, modules, parts_graph
 from layered import draw
+from marked import filled
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 PICTURE, PAGE = DOCS / "architecture.svg", DOCS / "design.md"
-START, END = "<!-- from here: python tools/architecture.py --write -->\n", "<!-- to here -->\n"
 
 
 def levels_of(parts: "Graph[str]", levels: Sequence[set[str]] | None) -> list[list[str]]:
@@ -73,8 +73,7 @@ def _with_slash(folder: Path, part: str) -> str:
 
 def page(text: str) -> str:
     """The page with the table as it is now."""
-    before, rest = text.split(START)
-    return before + START + contents() + END + rest.split(END)[1]
+    return filled(text, {"python tools/architecture.py --write": contents})
 
 
 def main() -> None:

@@ -1,18 +1,36 @@
-"""Writes what results/ says into the pages of docs/ with tables of it: python tools/claims.py --write"""
+"""Writes what the results say into the pages: every table of measurements in README.md and docs/.
+
+python tools/claims.py                   names of the parts, and the pages that have them
+python tools/claims.py --write           all parts
+python tools/claims.py --write demo      one
+"""
 
 import argparse
 import json
 import re
+import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from marked import commands, filled
+
+from hardball.report.blocks import Table
+from hardball.report.demo import numbers
 from hardball.report.reproduction_text import claims, trainings
 from hardball.report.smoothing_tables import study_table
 
 ROOT = Path(__file__).resolve().parents[1]
-PAGE, RESULTS = ROOT / "docs" / "reproduction.md", ROOT / "results" / "figures"
-SMOOTHING = ROOT / "docs" / "smoothing.md"
-START, END = "<!-- from here: python tools/claims.py --write -->\n", "<!-- to here -->\n"
+sys.path.append(str(ROOT / "benchmarks"))
+
+import tables  # noqa: E402 - found by the line before
+
+RESULTS = ROOT / "results" / "figures"
+
+
+def read(path: str) -> Any:
+    """A result, by its path in the repository."""
+    return json.loads((ROOT / path).read_text())
 
 
 def results() -> list[dict[str, Any]]:
@@ -26,41 +44,162 @@ def _place(name: str) -> tuple[bool, int, str]:
     return name.startswith("fig"), int(number[0]) if number else 0, name
 
 
-def page(text: str) -> str:
-    """The page with the tables as they are now."""
+def reproduction() -> str:
+    """The paper's claims, the trainings behind them, the pictures."""
     found = results()
     cuts = sorted({one["cut"] for one in found if one["cut"]})
     said = "".join(f"Cut: {cut}.\n\n" for cut in cuts)
     pictures = "".join(
         f"![{one['title']}](../results/figures/{one['name']}.png)\n\n" for one in found
     )
-    made = f"{said}{claims(found)}\n{trainings(found)}\n{pictures}"
-    return _between(text, made)
+    return f"{said}{claims(found)}\n{trainings(found)}\n{pictures}"
 
 
-def smoothing_page(text: str) -> str:
-    """The page about smoothing with the table of results/smoothing.json as it is now."""
-    return _between(
-        text, study_table(json.loads((ROOT / "results" / "smoothing.json").read_text()))
-    )
+def demo() -> str:
+    """What `hardball demo` prints, for its five seeds."""
+    (shown,) = numbers(read("results/demo.json")).blocks
+    assert isinstance(shown, Table)
+    rows = [[str(cell) for cell in row] for row in shown.rows]
+    return tables.table(map(str, shown.columns), rows) + "\n"
 
 
-def _between(text: str, made: str) -> str:
-    before, rest = text.split(START)
-    return before + START + made + END + rest.split(END)[1]
+def verdicts() -> str:
+    """What PGD claims of four networks, what the checklist leaves of it, and its word."""
+    found = read("results/checklist_mnist.json")
+    rows = [
+        [
+            row["what"],
+            f"{row['eps']:g}",
+            f"{row['clean']:.1%}",
+            f"{row['pgd']:.1%}",
+            f"**{row['strongest']:.1%}** ({_interval(row['intervals']['strongest'])})",
+            row["verdict"],
+        ]
+        for row in found.values()
+        if "verdict" in row
+    ]
+    head = ["training", "ε", "clean", "PGD-200", "AutoAttack and all checks (95%)", "verdict"]
+    return tables.table(head, rows) + "\n"
+
+
+def _interval(ends: list[float]) -> str:
+    return f"{100 * ends[0]:.1f}–{100 * ends[1]:.1f}"
+
+
+def fast() -> str:
+    """Accuracy for its cost: `mnist-fast` and the paper's training."""
+    found = read("results/time_to_accuracy.json")
+    seeds = len(found["curves"]["mnist-fast"]["runs"])
+    longer = found["others"]["fast-20-steps"]
+    epochs = found["curves"]["mnist-paper"]["runs"][0]["epochs"]
+    named = {
+        f"`mnist-fast`, mean of {seeds} seeds": found,
+        "the same with `--finish-steps 20`": longer,
+        f"`mnist-paper`, {epochs} epochs": found["others"]["mnist-paper"],
+    }
+    measured = list(found["accuracy_mean"])
+    rows = [
+        [
+            name,
+            f"{row['sample_steps'] / 1e6:.1f} M",
+            f"{row['minutes']:.0f}",
+            *(f"{row['accuracy_mean'][measure]:.1%}" for measure in measured),
+        ]
+        for name, row in named.items()
+    ]
+    head = [measure.replace(" ", ", ε=") for measure in measured]
+    return tables.table(["training, 0→0.4", "sample-steps", "minutes", *head], rows) + "\n"
+
+
+def smoothing() -> str:
+    """The study of smoothing at large σ, once it has been made."""
+    path = "results/smoothing.json"
+    return study_table(read(path)) if (ROOT / path).exists() else ""
+
+
+def _benchmark(name: str) -> Callable[[], str]:
+    return lambda: tables.TABLES[name](read(f"benchmarks/results/{name}.json")) + "\n"
+
+
+def front() -> str:
+    """What attacks leave of networks behind a rounding front."""
+    rows = []
+    for name, found in read("results/front.json")["networks"].items():
+        exact, everything = found["exact"]["after"], found["all"]["after"]
+        last, few = list(exact.values())[-1], list(everything.values())[-1]
+        rows.append(
+            [
+                name,
+                str(found["exact"]["n"]),
+                f"{found['exact']['clean']['accuracy']:.1%}",
+                f"{exact['front-pgd-200']['accuracy']:.1%}",
+                f"**{last['accuracy']:.1%}** ({_interval([last['low'], last['high']])})",
+                f"{everything['apgd-ce']['accuracy']:.1%}",
+                f"**{few['accuracy']:.1%}** ({_interval([few['low'], few['high']])}), n={few['n']}",
+            ]
+        )
+    head = ["network, images", "n", "clean", "PGD behind the front", "and `front-square` (95%)"]
+    head += ["APGD-CE in image space alone", "all, AutoAttack and Square (95%)"]
+    return tables.table(head, rows) + "\n"
+
+
+def adaptive() -> str:
+    """How often the adaptive curriculum and the fixed ramp learn, seed by seed."""
+    rows = [
+        [
+            name,
+            f"{found['learned']} of {found['of']}",
+            *(f"{found[f'accuracy_{which}']:.1%}" for which in ("least", "mean", "largest")),
+            *(f"{found[f'sample_steps_{which}'] / 1e6:.2f} M" for which in ("mean", "largest")),
+        ]
+        for name, found in read("results/adaptive.json")["digits_bw"].items()
+        if name != "attacks"
+    ]
+    head = ["training", "seeds that learned", "least accurate", "mean", "most accurate"]
+    return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
+
+
+PARTS: dict[str, Callable[[], str]] = {
+    "adaptive": adaptive,
+    "front": front,
+    "reproduction": reproduction,
+    "demo": demo,
+    "verdicts": verdicts,
+    "fast": fast,
+    "smoothing": smoothing,
+    **{name: _benchmark(name) for name in tables.TABLES},
+}
+COMMAND = "python tools/claims.py --write"
+
+
+def pages() -> list[Path]:
+    """Where parts may be."""
+    return [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
+
+
+def named(page: Path) -> list[str]:
+    """The names of a page's parts."""
+    mine = [command for command in commands(page.read_text()) if command.startswith(COMMAND)]
+    return [command.removeprefix(COMMAND).strip() for command in mine]
+
+
+def page(text: str, names: list[str] | None = None) -> str:
+    """The page with its parts as they are now; with those of these names."""
+    return filled(text, {f"{COMMAND} {name}": PARTS[name] for name in names or PARTS})
 
 
 def main() -> None:
-    """Print or write the pages."""
-    parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--write", action="store_true")
-    write = parser.parse_args().write
-    for path, make in ((PAGE, page), (SMOOTHING, smoothing_page)):
-        written = make(path.read_text())
-        if write:
-            path.write_text(written)
-        else:
-            print(written)
+    """List or write the parts."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--write", nargs="*", choices=PARTS, metavar="NAME")
+    names = parser.parse_args().write
+    for path in pages():
+        if names is not None:
+            path.write_text(page(path.read_text(), names))
+        elif parts := named(path):
+            print(f"{path.relative_to(ROOT)}: {', '.join(parts)}")
 
 
 if __name__ == "__main__":

@@ -10,12 +10,14 @@ from .attacks import AttackResult as AttackResult
 from .attacks import AutoAttackPart as AutoAttackPart
 from .attacks import BehindFront as BehindFront
 from .attacks import BruteForce as BruteForce
+from .attacks import CornerSearch as CornerSearch
 from .attacks import Distortion as Distortion
 from .attacks import SquareBehindFront as SquareBehindFront
 from .attacks import Targeted as Targeted
 from .attacks import Transfer as Transfer
 from .attacks import fgsm as fgsm
 from .attacks import minimum_distortion as minimum_distortion
+from .certify import CROWNIBP as CROWNIBP
 from .certify import IBP as IBP
 from .certify import Certificate as Certificate
 from .certify import SmoothCertificate as SmoothCertificate
@@ -51,6 +53,7 @@ from .training import Adaptive as Adaptive
 from .training import Adversarial as Adversarial
 from .training import Constant as Constant
 from .training import Course as Course
+from .training import CROWNIBPLoss as CROWNIBPLoss
 from .training import Curriculum as Curriculum
 from .training import GaussianNoise as GaussianNoise
 from .training import IBPLoss as IBPLoss
@@ -63,3 +66,4 @@ from .training import Stopping as Stopping
 from .training import TrainingAttack as TrainingAttack
 from .training import fit as fit
 from .verification import verify as verify
+from .zoo import load as load

@@ -13,6 +13,13 @@ class UserError(ValueError):
     """Bad input: the message echoes the value, says what is allowed and names the cure.
 
     The command line prints the message as one line and exits with code 2.
+
+    Example:
+        >>> try:
+        ...     hb.LInf(8)
+        ... except hb.UserError as error:
+        ...     print(type(error).__name__)
+        UserError
     """
 
 

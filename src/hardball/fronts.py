@@ -22,6 +22,16 @@ class Front(nn.Module):
 
     The shape must stay the same, and parameters may differ by channel or by pixel. Say by the class
     attributes what is not true of your layer by default.
+
+    Example:
+        >>> class Quarters(hb.Front):
+        ...     continuous = False
+        ...
+        ...     def forward(self, images):
+        ...         return (4 * images).floor() / 4
+        >>> Quarters()(torch.tensor([0.3, 0.9]))
+        tensor([0.2500, 0.7500])
+        >>> front, body = hb.front_of(torch.nn.Sequential(Quarters(), torch.nn.Flatten()))
     """
 
     increasing: bool = True
@@ -122,6 +132,11 @@ def front_of(model: object) -> tuple[Front, nn.Module] | None:
 
     Both are views: the layers are the model's own. A model of another class says the same by a method
     `front_and_body` that returns the two, or None.
+
+    Example:
+        >>> front, body = hb.front_of(torch.nn.Sequential(hb.Rounding(), model))
+        >>> print(hb.front_of(model))
+        None
     """
     asked: Callable[[], Any] | None = getattr(model, "front_and_body", None)
     if asked is not None:

@@ -66,6 +66,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "args": dict | None,
         "front": str | None,
         "front_args": dict | None,
+        "init": str | None,
         "shape": list[int],
         "classes": int,
     },
@@ -256,7 +257,14 @@ def _first_line(error: Exception) -> str:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Run:
-    """A trained model and where it came from."""
+    """A trained model and where it came from.
+
+    Example:
+        >>> network = hb.build("digits_cnn", test.shape, test.classes, {"width": 4})
+        >>> run = hb.fit(network, test, curriculum=hb.Constant(0.1, epochs=1), attack=hb.PGD(steps=2))
+        >>> run.outcome.status, len(run.history)
+        ('finished', 1)
+    """
 
     model: nn.Module
     config: Config
@@ -335,6 +343,15 @@ def load_run(path: Path | str, *, trust: bool = False, model: nn.Module | str | 
         Untrusted: the network is code outside hardball, and neither `trust` nor `model` says that it
             may run.
         UserError: no run there, no weights yet, weights that do not fit.
+
+    Example:
+        >>> import tempfile
+        >>> curriculum, attack = hb.Constant(0.1, epochs=1), hb.PGD(steps=2)
+        >>> with tempfile.TemporaryDirectory() as out:
+        ...     network = hb.build("digits_cnn", (1, 8, 8), 10, {"width": 4})
+        ...     fitted = hb.fit(network, test, curriculum=curriculum, attack=attack, out=out + "/r")
+        ...     hb.load_run(out + "/r", model=network).outcome.status
+        'finished'
     """
     folder = RunFolder(Path(path))
     config = folder.config()

@@ -213,6 +213,14 @@ class ThreatModel:
 
     Raises:
         UserError: unknown norm; ε negative, infinite, NaN or outside the norm's `radii`.
+
+    Example:
+        >>> hb.ThreatModel("l2", 1.5).eps
+        1.5
+        >>> hb.ThreatModel("linf", 8)
+        Traceback (most recent call last):
+            ...
+        hardball.errors.UserError: x
     """
 
     norm: str
@@ -283,20 +291,46 @@ def _short(eps: float | Tensor) -> str:
 
 
 def LInf(eps: float | Tensor) -> ThreatModel:
-    """Every pixel moves by at most ε ∈ [0, 1]."""
+    """Every pixel moves by at most ε ∈ [0, 1].
+
+    Example:
+        >>> threat = hb.LInf(8 / 255)
+        >>> moved = threat.project(test.images + 1, test.images)
+        >>> print(threat.allows(moved, test.images).all())
+        tensor(True)
+    """
     return ThreatModel("linf", eps)
 
 
 def L2(eps: float | Tensor) -> ThreatModel:
-    """The Euclidean length of the perturbation is at most ε."""
+    """The Euclidean length of the perturbation is at most ε.
+
+    Example:
+        >>> threat = hb.L2(1.5)
+        >>> moved = threat.project(test.images + 1, test.images)
+        >>> print((moved - test.images).flatten(1).norm(dim=1).max() <= 1.5001)
+        tensor(True)
+    """
     return ThreatModel("l2", eps)
 
 
 def L0(eps: float | Tensor) -> ThreatModel:
-    """At most ε coordinates (colour values) change, by any amount inside the box."""
+    """At most ε coordinates (colour values) change, by any amount inside the box.
+
+    Example:
+        >>> threat = hb.L0(12)
+        >>> moved = threat.project(1 - test.images, test.images)
+        >>> print((moved != test.images).flatten(1).sum(dim=1).max())
+        tensor(12)
+    """
     return ThreatModel("l0", eps)
 
 
 def Unbounded() -> ThreatModel:
-    """Any image of the box (so ‖δ‖∞ ≤ 1 = ε): what must bring every classifier to 0%."""
+    """Any image of the box (so ‖δ‖∞ ≤ 1 = ε): what must bring every classifier to 0%.
+
+    Example:
+        >>> hb.Unbounded().norm
+        'unbounded'
+    """
     return ThreatModel("unbounded", 1.0)

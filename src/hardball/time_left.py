@@ -32,7 +32,7 @@ class TimeLeft:
         if not self._marks or done != self._marks[-1][1]:
             self._marks.append((now, done))
         if len(self._marks) > MARKS:
-            self._marks[1::2] = []
+            del self._marks[1::2]
         began, last = self._marks[0], self._marks[-1]
         middle = (began[0] + last[0]) / 2
         since = max((mark for mark in self._marks if mark[0] <= middle), key=lambda mark: mark[0])
@@ -64,9 +64,17 @@ class TimeLeftColumn(ProgressColumn):
         return Text(done, style="progress.remaining")
 
 
+class Bars(Progress):
+    """Where they are not shown, nothing is written (before rich 15 their end is an empty line)."""
+
+    def stop(self) -> None:
+        if not self.disable:
+            super().stop()
+
+
 def bars(console: Console) -> Progress:
     """A bar for each part of the work with the time left, on a terminal only."""
-    return Progress(
+    return Bars(
         TextColumn("{task.description}"),
         BarColumn(bar_width=None if console.width < 60 else 40),
         TextColumn("{task.percentage:>3.0f}%"),

@@ -7,8 +7,8 @@ from hardball.attacks.art import ARTAttack
 from hardball.attacks.autoattack import AUTOATTACK, AutoAttackPart, autoattack_flags
 from hardball.attacks.base import Attack
 from hardball.attacks.box import BehindFront
-from hardball.attacks.box_square import SquareBehindFront
 from hardball.attacks.brute_force import BruteForce
+from hardball.attacks.corners import CornerSearch, SquareBehindFront
 from hardball.attacks.minimum_norm import Distortion, minimum_distortion
 from hardball.attacks.pgd import PGD, fgsm
 from hardball.attacks.result import AttackResult, Classifier
@@ -25,6 +25,7 @@ __all__ = [
     "BehindFront",
     "BruteForce",
     "Classifier",
+    "CornerSearch",
     "Distortion",
     "SquareBehindFront",
     "Targeted",

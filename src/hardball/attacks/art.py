@@ -104,6 +104,11 @@ class ARTAttack(Attack):
     Raises:
         UserError: unknown kind, a number below 1; when called: the package is missing, a norm that the
             attack does not know, images too small for `square`.
+
+    Example:
+        >>> attack = hb.ARTAttack(kind="hopskipjump", iterations=2)
+        >>> attack.uses_gradients
+        False
     """
 
     kind: str = "square"

@@ -60,6 +60,11 @@ class AutoAttackPart(Attack):
         UserError: an unknown part, a number below 1; when called: the package is missing, a norm other
             than ℓ∞ and ℓ2, a model without gradients (except `square`), `square` in ℓ2 on images with
             a side below 5.
+
+    Example:
+        >>> attack = hb.AutoAttackPart(name="square", queries=1000)
+        >>> attack.uses_gradients
+        False
     """
 
     name: str = "apgd-ce"

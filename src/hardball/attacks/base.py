@@ -26,6 +26,14 @@ class Attack:
 
     What others must know of an attack it says itself, by the properties below; override those whose
     default is not true of it. A frozen dataclass describes itself by its fields.
+
+    Example:
+        >>> class Darker(hb.Attack):
+        ...     def search(self, model, images, labels, threat, generator):
+        ...         return threat.project(torch.zeros_like(images), images)
+        >>> result = Darker()(model, test.images, test.labels, hb.LInf(0.3))
+        >>> bool(hb.LInf(0.3).allows(result.examples, test.images).all())
+        True
     """
 
     @property

@@ -65,6 +65,12 @@ class BehindFront(Attack):
     Raises:
         CannotRun: a model without a front.
         Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
+        >>> attack = hb.BehindFront(attack=hb.PGD(steps=5))
+        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        torch.Size([20])
     """
 
     attack: PGD | Targeted
@@ -191,8 +197,8 @@ def require_box(threat: ThreatModel) -> None:
     """
     if threat.norm not in NORMS:
         raise Unsupported(
-            f"norm {threat.norm} for an attack behind a front, where only a box stays a box; allowed "
-            f"are {' and '.join(NORMS)}: use attacks in image space"
+            f"norm {threat.norm} for an attack in the box of what can be reached; allowed are "
+            f"{' and '.join(NORMS)}, whose ball is a box: use other attacks"
         )
 
 

@@ -34,6 +34,13 @@ class BruteForce(Attack):
 
     Raises:
         UserError: samples below 1; corners of an ℓ0 ball, which has none.
+
+    Example:
+        >>> attack = hb.BruteForce(samples=50)
+        >>> attack.uses_gradients
+        False
+        >>> attack(model, test.images, test.labels, hb.LInf(0.1)).fooled.shape
+        torch.Size([20])
     """
 
     samples: int = 10_000

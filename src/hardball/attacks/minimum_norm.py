@@ -20,7 +20,16 @@ from hardball.validation import validate_images, validate_labels
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Distortion:
-    """What `minimum_distortion` found."""
+    """What `minimum_distortion` found.
+
+    Example:
+        >>> found = hb.minimum_distortion(
+        ...     model, test.images, test.labels, "l2", attack=hb.PGD(steps=5), upper=4.0, tolerance=1.0
+        ... )
+        >>> few, many = found.accuracy([0.5, 2.0])
+        >>> few >= many
+        True
+    """
 
     radius: Tensor
     """float64 [B]: an ε at which the example was broken: 0 where misclassified already, ∞ where it
@@ -104,6 +113,13 @@ def minimum_distortion(
 
     Raises:
         UserError: a norm without radii, upper or tolerance out of range.
+
+    Example:
+        >>> found = hb.minimum_distortion(
+        ...     model, test.images, test.labels, "linf", attack=hb.PGD(steps=5), upper=1.0, tolerance=0.1
+        ... )
+        >>> found.radius.shape
+        torch.Size([20])
     """
     validate_images(images)
     validate_labels(labels, len(images))

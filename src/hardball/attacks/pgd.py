@@ -48,6 +48,13 @@ class PGD(Attack):
     Raises:
         UserError: no or negative steps or step size, an ε so small that no step is left, unknown
             names, restarts without a random start.
+
+    Example:
+        >>> attack = hb.PGD(steps=20, restarts=2)
+        >>> result = attack(model, test.images, test.labels, hb.LInf(0.2))
+        >>> result.examples.shape, result.fooled.dtype
+        (torch.Size([20, 1, 8, 8]), torch.bool)
+        >>> moved = attack.perturb(model, test.images, test.labels, hb.LInf(0.2))  # for training
     """
 
     steps: int | None = None
@@ -176,21 +183,26 @@ class PGD(Attack):
         """
         with untouched(model, random_state=False), torch.no_grad():
             current = start if start is not None else self._start(images, threat, generator)
-            for _ in range(self.steps or 0):
+            for step in range(self.steps or 0):
                 _, _, gradient = self._gradient(model, current, labels, None, loss)
-                current = self._step(current, images, gradient, threat)
+                current = self._step(step, current, images, gradient, threat)
         return current
 
     def _start(self, images: Tensor, threat: ThreatModel, generator: Generator) -> Tensor:
         return threat.sample(images, generator) if self.random_start else images.detach().clone()
 
+    def factor(self, step: int) -> float:
+        """On the step size of that step, 0 … steps − 1."""
+        return 1.0
+
     def _step(
-        self, current: Tensor, images: Tensor, gradient: Tensor, threat: ThreatModel
+        self, step: int, current: Tensor, images: Tensor, gradient: Tensor, threat: ThreatModel
     ) -> Tensor:
         size: float | Tensor | None = self.step_size
         if size is None:
             assert self.steps is not None
             size = RATIO / self.steps * threat.radius(images)
+        size = self.factor(step) * size
         moved = current + size * DIRECTIONS[self.direction](threat, gradient)
         return threat.project(moved, images)
 
@@ -247,7 +259,7 @@ class PGD(Attack):
             loss, logits, gradient = self._gradient(model, current, labels, targets)
             if self.keep == "worst":
                 best.offer(rows, current, loss, logits, labels)
-            current = self._step(current, images, gradient, threat)
+            current = self._step(step, current, images, gradient, threat)
             if self.keep == "worst":
                 alive = ~best.fooled[rows]
                 if not bool(alive.all()):
@@ -266,6 +278,16 @@ class PGD(Attack):
             forwards=forwards,
             backwards=backwards,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DecayingPGD(PGD):
+    """PGD with step sizes that fall linearly, α_t = α·2(T − t)/(T + 1) for t = 0 … T − 1: the same sum,
+    large steps first and small ones last."""
+
+    def factor(self, step: int) -> float:
+        assert self.steps is not None
+        return 2 * (self.steps - step) / (self.steps + 1)
 
 
 class _Best:
@@ -290,5 +312,11 @@ class _Best:
 
 def fgsm(loss: str = "cross_entropy") -> PGD:
     """The fast gradient sign method (Goodfellow et al. 2015): one step from the image to the
-    boundary of the ball."""
+    boundary of the ball.
+
+    Example:
+        >>> result = hb.fgsm()(model, test.images, test.labels, hb.LInf(0.1))
+        >>> print((result.examples - test.images).abs().max() <= 0.1001)
+        tensor(True)
+    """
     return PGD(steps=1, loss=loss, random_start=False, keep="last")

@@ -6,6 +6,7 @@ Shapes: B images [B, C, ...]; points [B, 3C, ...].
 import torch
 from torch import Tensor, nn
 
+from hardball.attacks.result import Classifier
 from hardball.fronts import Front
 from hardball.threats import Generator, ThreatModel, uniform
 
@@ -49,7 +50,7 @@ class Reach:
         place = self._share(pixels, self.low, self.high - self.low)
         return self._with_ends(place if self.front.increasing else 1 - place)
 
-    def network(self, body: nn.Module, *, relaxed: bool = False) -> "Behind":
+    def network(self, body: Classifier, *, relaxed: bool = False) -> "Behind":
         """The body, on points.
 
         Args:
@@ -75,7 +76,7 @@ class Behind(nn.Module):
     """
 
     def __init__(
-        self, body: nn.Module, least: Tensor, span: Tensor, front: Front | None = None
+        self, body: Classifier, least: Tensor, span: Tensor, front: Front | None = None
     ) -> None:
         super().__init__()
         self.body = body

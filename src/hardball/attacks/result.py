@@ -19,7 +19,14 @@ Classifier = Callable[[Tensor], Tensor]
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class AttackResult:
-    """Adversarial examples and what they cost."""
+    """Adversarial examples and what they cost.
+
+    Example:
+        >>> result = hb.PGD(steps=5)(model, test.images, test.labels, hb.LInf(0.2))
+        >>> right = model(result.examples).argmax(1) == test.labels
+        >>> bool((result.fooled == ~right).all())
+        True
+    """
 
     examples: Tensor
     """[B, ...], inside ball and box."""

@@ -25,6 +25,11 @@ class Targeted(Attack):
 
     Raises:
         UserError: a target that is no class of the model.
+
+    Example:
+        >>> attack = hb.Targeted(attack=hb.PGD(steps=5))
+        >>> attack(model, test.images, test.labels, hb.LInf(0.1)).fooled.shape
+        torch.Size([20])
     """
 
     attack: PGD

@@ -25,6 +25,12 @@ class Transfer(Attack):
 
     Raises:
         CannotRun: a source with another number of classes than the model.
+
+    Example:
+        >>> other = hb.build("digits_cnn", test.shape, test.classes, {"width": 4})
+        >>> attack = hb.Transfer(source=other, attack=hb.PGD(steps=5))
+        >>> attack(model, test.images, test.labels, hb.LInf(0.1)).fooled.shape
+        torch.Size([20])
     """
 
     source: Classifier

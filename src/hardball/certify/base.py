@@ -33,6 +33,16 @@ class Certificate:
     Everything around it is here: images and labels are validated; the model is left as it was
     (parameters, modes, buffers, global random states); and what comes back is seen to be one bool for
     each example. A frozen dataclass describes itself by its fields.
+
+    Example:
+        >>> class Nothing(hb.Certificate):
+        ...     def certify(self, model, images, labels, threat):
+        ...         return torch.zeros(len(images), dtype=torch.bool)
+        >>> found = hb.evaluate(
+        ...     model, test, eps=0.1, attacks={"fgsm": hb.fgsm()}, certify={"nothing": Nothing()}
+        ... )
+        >>> found.certified[0.1].value
+        0.0
     """
 
     def description(self) -> Any:

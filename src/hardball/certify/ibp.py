@@ -29,6 +29,11 @@ class IBP(Certificate):
     functions, max and average pooling, flatten, residual sums, and fronts (`hardball.fronts`), whose
     box is exact. The bound on rounding does not hold for convolutions by transform (Winograd, FFT) or
     in TF32 or half precision: certify on the CPU, or in full precision with direct convolutions.
+
+    Example:
+        >>> margins = hb.IBP().margins(model, test.images, test.labels, hb.LInf(0.0))
+        >>> margins.shape
+        torch.Size([20])
     """
 
     def validate(self, images: Tensor, threat: ThreatModel) -> None:
@@ -48,12 +53,16 @@ class IBP(Certificate):
         Raises:
             CannotRun: an operation of the network without an interval form.
         """
-        graph = traced(model)
-        images = images.double()
-        factor, addition = REACH
-        reach = threat.radius(images) * factor + addition
-        box = Box((images - reach).clamp(min=0), (images + reach).clamp(max=1))
-        return margins(graph, box, labels, Propagation())
+        with torch.no_grad():
+            return margins(traced(model), to_box(images, threat), labels, Propagation())
+
+
+def to_box(images: Tensor, threat: ThreatModel) -> Box:
+    """All that `ThreatModel.allows` accepts around the images, in float64."""
+    images = images.double()
+    factor, addition = REACH
+    reach = threat.radius(images) * factor + addition
+    return Box((images - reach).clamp(min=0), (images + reach).clamp(max=1))
 
 
 def margins(graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation) -> Tensor:

@@ -27,6 +27,8 @@ class Box:
 
     low: Tensor
     high: Tensor
+    rounding: Tensor | None = None
+    """By how much it was widened last for what float32 rounds; None: not at all."""
 
     @property
     def middle(self) -> Tensor:
@@ -46,7 +48,7 @@ class Box:
         return Box(function(self.low), function(self.high))
 
     def wider(self, by: Tensor) -> "Box":
-        return Box(self.low - by, self.high + by)
+        return Box(self.low - by, self.high + by, by)
 
 
 @dataclass(frozen=True)
@@ -64,10 +66,11 @@ class Propagation:
         """Through x ↦ apply(x, weight), linear in both, as sums of that many products."""
         middle = apply(box.middle, weight, bias=True)
         radius = apply(box.radius, weight.abs(), bias=False)
-        if self.rounding:
-            bulk = apply(box.largest, weight.abs(), bias=True, absolute=True)
-            radius = radius + (terms + 2) * UNIT * bulk
-        return Box(middle - radius, middle + radius)
+        found = Box(middle - radius, middle + radius)
+        if not self.rounding:
+            return found
+        bulk = apply(box.largest, weight.abs(), bias=True, absolute=True)
+        return found.wider((terms + 2) * UNIT * bulk)
 
     def slack(self, box: Box, roundings: int = 1) -> Box:
         """The box, after so many roundings."""
@@ -127,11 +130,12 @@ def _batch_norm(rule: Propagation, layer: nn.BatchNorm2d, box: Box) -> Box:
     size = [1, -1] + [1] * (box.low.dim() - 2)
     scale, shift = scale.reshape(size), shift.reshape(size)
     middle, radius = box.middle * scale + shift, box.radius * scale.abs()
-    if rule.rounding:
-        # mean, root, quotient, product, sum; the library may do them in another order
-        bulk = (box.largest + mean.abs().reshape(size)) * scale.abs() + shift.abs()
-        radius = radius + 8 * UNIT * bulk
-    return Box(middle - radius, middle + radius)
+    found = Box(middle - radius, middle + radius)
+    if not rule.rounding:
+        return found
+    # mean, root, quotient, product, sum; the library may do them in another order
+    bulk = (box.largest + mean.abs().reshape(size)) * scale.abs() + shift.abs()
+    return found.wider(8 * UNIT * bulk)
 
 
 def _front(rule: Propagation, layer: Front, box: Box) -> Box:

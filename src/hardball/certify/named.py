@@ -4,9 +4,10 @@ from collections.abc import Mapping, Sequence
 
 from hardball import names
 from hardball.certify.base import Certificate
+from hardball.certify.crown import CROWNIBP
 from hardball.certify.ibp import IBP
 
-CERTIFICATES: dict[str, Certificate] = {"ibp": IBP()}
+CERTIFICATES: dict[str, Certificate] = {"ibp": IBP(), "crown-ibp": CROWNIBP()}
 """name → certificate."""
 
 

@@ -45,7 +45,11 @@ def evaluate(argv: Sequence[str]) -> int:
                 progress=progress,
                 say=say,
                 measured=lambda one: console.print(
-                    evaluation_table(one.evaluation, title=printable(config.subject.run.name))
+                    evaluation_table(
+                        one.evaluation,
+                        title=printable(config.subject.run.name),
+                        width=console.width,
+                    )
                 ),
             )
     except KeyboardInterrupt:

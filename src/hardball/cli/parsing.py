@@ -150,9 +150,15 @@ class Parser(ArgumentParser):
         return values
 
     def _expanded(self, argv: Sequence[str], short: Mapping[str, str]) -> list[str]:
-        """Every flag in full, and the content of a --config file in full too."""
+        """Every flag in full, the content of a --config file in full too, and 8/255 as a number."""
+        numbers = {a.dest for a in self._actions if _takes_numbers(getattr(a, "_typehint", None))}
         words: list[str] = []
-        for word in argv:
+        now = ""  # the flag that a value belongs to
+        for given in argv:
+            if given.startswith("--"):
+                flag = given.partition("=")[0]
+                now = short.get(flag[2:], flag[2:]).rstrip("+")
+            word = _divided(given) if now in numbers else given
             flag, equals, value = word.partition("=")
             if words and words[-1] == "--config" and not word.startswith("--"):
                 full = self._full_file(Path(word), short)
@@ -180,7 +186,9 @@ class Parser(ArgumentParser):
     def _plain(self, line: str) -> str:
         """jsonargparse's commonest complaints in hardball's words."""
         key = re.search(r'Parser key "([^"]+)"', line)
-        value = re.search(r"(?:Got|Given) value: (.*?)(?: - Expected .*)?$", line)
+        value = re.search(
+            r"(?:Got|Given) value: (.*?)(?: - Expected .*| Given value type: .*)?$", line
+        )
         action = next((a for a in self._actions if key and a.dest == key[1]), None)
         hint = getattr(action, "_typehint", None)
         if key and value and hint is not None:
@@ -249,6 +257,20 @@ def _allowed(hint: object) -> str:
         else KINDS.get(kind, ("", str(kind)))[1]
         for kind in _members(hint)
     )
+
+
+def _takes_numbers(hint: object) -> bool:
+    """A number that need not be whole is among what the hint allows, or in a list of it."""
+    return hint is float or any(map(_takes_numbers, get_args(hint)))
+
+
+FRACTION = re.compile(r"(?<![\w./])(\d+(?:\.\d+)?)/(0*[1-9]\d{0,8})(?![\w./])")
+"""A fraction, as ε of 8-bit pixels is written."""
+
+
+def _divided(word: str) -> str:
+    """8/255 → 0.03137254901960784."""
+    return FRACTION.sub(lambda found: str(float(found[1]) / float(found[2])), word)
 
 
 def with_underscores(argv: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ class Requirement:
 
     @classmethod
     def parse(cls, text: str) -> list[Self]:
-        """From "EPS:ACC", e.g. "0.4:0.90", or several of them with commas between.
+        """From "EPS:ACC", e.g. "0.4:0.90" or "8/255:0.5", or several of them with commas between.
 
         Raises:
             UserError: anything else.
@@ -26,8 +26,8 @@ class Requirement:
     @classmethod
     def _one(cls, text: str) -> Self:
         try:
-            eps, accuracy = (float(part) for part in text.split(":"))
-        except ValueError as error:
+            eps, accuracy = (_number(part) for part in text.split(":"))
+        except (ValueError, ZeroDivisionError) as error:
             raise UserError(
                 f"`require={text}`; allowed is EPS:ACC, two numbers, e.g. 0.4:0.90"
             ) from error
@@ -53,3 +53,13 @@ class Requirement:
 
     def as_json(self, found: Evaluation) -> dict[str, float | bool]:
         return {"eps": self.eps, "accuracy": self.accuracy, "met": self.met_by(found)}
+
+
+def _number(text: str) -> float:
+    """0.4, or a fraction as in 8/255.
+
+    Raises:
+        ValueError, ZeroDivisionError: neither.
+    """
+    over, slash, under = text.partition("/")
+    return float(over) / float(under) if slash else float(text)

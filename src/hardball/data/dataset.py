@@ -20,6 +20,11 @@ class Dataset:
 
     Raises:
         UserError: images that are not float in [0, 1], labels out of range, unequal lengths.
+
+    Example:
+        >>> images, labels = torch.rand(6, 3, 32, 32), torch.tensor([0, 1, 0, 1, 0, 1])
+        >>> hb.Dataset(name="mine", images=images, labels=labels, classes=2)
+        Dataset(name='mine', n=6, shape=[3, 32, 32], classes=2)
     """
 
     name: str

@@ -57,6 +57,11 @@ class Journal:
 
     Raises:
         UserError: a folder that cannot be written.
+
+    Example:
+        >>> journal = hb.Journal()  # in memory; with a folder an evaluation outlives its process
+        >>> attacks = {"pgd": hb.PGD(steps=5)}
+        >>> found = hb.evaluate(model, test, eps=0.1, attacks=attacks, journal=journal)
     """
 
     def __init__(self, folder: Path | None = None, scope: Scope | None = None) -> None:

@@ -4,7 +4,16 @@ import re
 from collections.abc import Mapping, Sequence
 
 from hardball import names
-from hardball.attacks import AUTOATTACK, PGD, Attack, BehindFront, SquareBehindFront, Targeted, fgsm
+from hardball.attacks import (
+    AUTOATTACK,
+    PGD,
+    Attack,
+    BehindFront,
+    CornerSearch,
+    SquareBehindFront,
+    Targeted,
+    fgsm,
+)
 from hardball.errors import UserError, unknown
 
 ATTACKS: dict[str, Attack] = {
@@ -22,6 +31,8 @@ ATTACKS: dict[str, Attack] = {
     "paper-cifar10": PGD(steps=200, step_size=2 / 255),
     # apgd-ce, apgd-t, fab-t and square, as in its standard version
     **AUTOATTACK,
+    # without gradients, among the corners of the ball; each image has random numbers of its own
+    "corner-search": CornerSearch(),
     # on the network behind a front, in the box that is reachable there
     "front-pgd-200": BehindFront(attack=PGD(steps=200)),
     "front-pgd-margin-100-x5": BehindFront(attack=PGD(steps=100, loss="margin", restarts=5)),

@@ -101,6 +101,13 @@ class Evaluation:
 
     Raises:
         Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
+
+    Example:
+        >>> found = hb.evaluate(model, test, eps=[0.1, 0.2], attacks={"pgd": hb.PGD(steps=5)})
+        >>> found.worst[0.1].value >= found.worst[0.2].value
+        True
+        >>> found.clean.n
+        20
     """
 
     data: str

@@ -80,6 +80,15 @@ def evaluate(
             journal of something else, several processes with a model that cannot be sent to them.
         CannotRun: an attack or a certificate cannot run on this model, norm or machine.
         Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
+
+    Example:
+        >>> attacks = {"pgd": hb.PGD(steps=5), "margin": hb.PGD(steps=5, loss="margin")}
+        >>> found = hb.evaluate(model, test, eps=[0.1], attacks=attacks)
+        >>> sorted({score.attack for score in found.scores})
+        ['margin', 'pgd']
+        >>> left = found.worst[0.1]
+        >>> left.right <= found.clean.right
+        True
     """
     started = time.monotonic()
     attacks = with_front(attacks, model, norm)

@@ -56,6 +56,14 @@ def save_evaluation(
         data: the examples measured.
         more: further fields of evaluation.json. `hardball verify` needs `weights_sha256`, `split` and
             `model` (name, args, shape and classes) to re-check it.
+
+    Example:
+        >>> import tempfile
+        >>> found = hb.evaluate(model, test, eps=0.1, attacks={"fgsm": hb.fgsm()})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hb.save_evaluation(found, folder, model, test)
+        ...     hb.load_evaluation(folder).worst == found.worst
+        True
     """
     path = Path(path)
     if not path.exists() and path.suffix != ".safetensors":
@@ -101,6 +109,14 @@ def load_evaluation(path: Path | str) -> Evaluation:
     Raises:
         UserError: no evaluation there, or one of another schema.
         Damaged: a file was changed since.
+
+    Example:
+        >>> import tempfile
+        >>> found = hb.evaluate(model, test, eps=0.1, attacks={"fgsm": hb.fgsm()})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     hb.save_evaluation(found, folder, model, test)
+        ...     hb.load_evaluation(folder).worst == found.worst
+        True
     """
     places = Places.of(Path(path))
     if not places.evaluation.is_file():

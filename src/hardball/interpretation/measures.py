@@ -16,7 +16,12 @@ from torch import Tensor
 
 def foreground(images: Tensor, *, above: float = 0.0, grow: int = 0) -> Tensor:
     """bool, like the images: the pixel is brighter than `above` in at least one channel, or lies
-    within `grow` pixels (in the maximum norm) of one that is."""
+    within `grow` pixels (in the maximum norm) of one that is.
+
+    Example:
+        >>> hb.interpretation.foreground(torch.tensor([[[[0.0, 0.5]]]]))
+        tensor([[[[False,  True]]]])
+    """
     bright = (images > above).any(dim=1, keepdim=True)
     if grow:
         wide = F.max_pool2d(bright.float(), 2 * grow + 1, stride=1, padding=grow)
@@ -26,14 +31,25 @@ def foreground(images: Tensor, *, above: float = 0.0, grow: int = 0) -> Tensor:
 
 def foreground_share(maps: Tensor, mask: Tensor) -> Tensor:
     """Σ |m| over the foreground / Σ |m| over the image, in [0, 1]. A map that ignores the image has
-    the foreground's share of the pixels."""
+    the foreground's share of the pixels.
+
+    Example:
+        >>> mask = hb.interpretation.foreground(test.images)
+        >>> hb.interpretation.foreground_share(test.images, mask).min()
+        tensor(1., dtype=torch.float64)
+    """
     sizes = maps.double().abs()
     return (sizes * mask).flatten(1).sum(dim=1) / sizes.flatten(1).sum(dim=1)
 
 
 def gini(maps: Tensor) -> Tensor:
     """The Gini coefficient of |m|: Σ_i (2i − d − 1)·|m|₍ᵢ₎ / (d·Σ |m|), |m|₍ᵢ₎ ascending over the d
-    values (Hurley & Rickard 2009). 0 if all are equal, 1 − 1/d if a single one is not 0."""
+    values (Hurley & Rickard 2009). 0 if all are equal, 1 − 1/d if a single one is not 0.
+
+    Example:
+        >>> hb.interpretation.gini(torch.ones(1, 1, 2, 2))
+        tensor([0.], dtype=torch.float64)
+    """
     ordered = maps.double().abs().flatten(1).sort(dim=1).values
     count = ordered.shape[1]
     rank = 2 * torch.arange(1, count + 1, device=maps.device, dtype=torch.float64) - count - 1
@@ -42,7 +58,13 @@ def gini(maps: Tensor) -> Tensor:
 
 def alignment(maps: Tensor, images: Tensor) -> Tensor:
     """|⟨x, m⟩| / (‖x‖·‖m‖), the absolute cosine of image and map, in [0, 1] (Etmann et al. 2019 leave
-    out ‖x‖)."""
+    out ‖x‖).
+
+    Example:
+        >>> images = test.images[:1]
+        >>> print(round(hb.interpretation.alignment(2 * images, images).item(), 6))
+        1.0
+    """
     one, other = _unit(maps), _unit(images)
     return (one * other).sum(dim=1).abs().clamp(max=1)
 

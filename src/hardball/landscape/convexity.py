@@ -21,6 +21,10 @@ def chord_violation(alpha: Values, loss: Values) -> float:
         max_i ℓᵢ − c(αᵢ),  c(α) = ((αₙ − α)·ℓ₀ + (α − α₀)·ℓₙ) / (αₙ − α₀).
 
     0 for every convex function; 0 also for some that are not (a wave below its chord).
+
+    Example:
+        >>> hb.landscape.chord_violation([0.0, 0.5, 1.0], [1.0, 1.5, 1.0])
+        0.5
     """
     places, values = _checked(alpha, loss)
     ends = [0, -1]
@@ -35,6 +39,10 @@ def convexity_violation(alpha: Values, loss: Values) -> float:
     It is 0 exactly if the samples are those of some convex function, and at least `chord_violation`.
     It equals the largest distance of the samples above their lower convex envelope, which takes one
     pass: the envelope at αⱼ is the lowest of the chords over αⱼ, and of ℓⱼ itself.
+
+    Example:
+        >>> hb.landscape.convexity_violation([0.0, 0.5, 1.0], [1.0, 0.2, 1.0])
+        0.0
     """
     places, values = _checked(alpha, loss)
     corners: list[int] = []
@@ -47,7 +55,12 @@ def convexity_violation(alpha: Values, loss: Values) -> float:
 
 
 def barrier(loss: Values) -> float:
-    """How far one has to climb from the higher end: max_i ℓᵢ − max(ℓ₀, ℓₙ). 0 if an end is highest."""
+    """How far one has to climb from the higher end: max_i ℓᵢ − max(ℓ₀, ℓₙ). 0 if an end is highest.
+
+    Example:
+        >>> hb.landscape.barrier([1.0, 3.0, 0.5])
+        2.0
+    """
     values = np.asarray(loss, dtype=np.float64)
     return float(values.max() - max(values[0], values[-1]))
 

@@ -42,6 +42,11 @@ def build(
         UserError: nothing of that name, something that makes no nn.Module, arguments it does not
             take, or logits that are no [B, K].
         Untrusted: code outside hardball, without `trust`.
+
+    Example:
+        >>> network = hb.build("digits_cnn", (1, 8, 8), 10, {"width": 4})
+        >>> network(test.images).shape
+        torch.Size([20, 10])
     """
     found: Any = names.find("model", name, MODELS, trusted=trust)
     if names.is_own(name):

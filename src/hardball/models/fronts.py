@@ -20,6 +20,10 @@ class Rounding(Front):
     Args:
         threshold: t in (0, 1).
         steepness: k > 0 of the smooth form; None for the hard one.
+
+    Example:
+        >>> hb.Rounding()(torch.tensor([0.2, 0.5, 0.8]))
+        tensor([0., 0., 1.])
     """
 
     def __init__(self, threshold: float = 0.5, steepness: float | None = None) -> None:

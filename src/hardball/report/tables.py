@@ -6,14 +6,23 @@ from typing import Any
 from rich.table import Table
 
 from hardball.evaluation import Evaluation
+from hardball.evaluation.results import Accuracy
+
+NARROW = 60
+"""Columns of a terminal below which the table has no room for intervals."""
 
 
-def evaluation_table(found: Evaluation, title: str = "") -> Table:
+def evaluation_table(found: Evaluation, title: str = "", *, width: int = 80) -> Table:
     """One row per ε and attack; accuracy after each attack and all before it. Beside it, where there
-    are certificates, the accuracy that is certified at that ε."""
+    are certificates, the accuracy that is certified at that ε.
+
+    Args:
+        width: of the terminal.
+    """
     table = Table(title=f"{title} on {found.data}, n={found.clean.n}", title_justify="left")
-    certified = found.certified
-    for column in ("ε", "after attack", "accuracy", "95% interval", "broken"):
+    certified, wide = found.certified, width >= NARROW
+    interval = ("95% interval",) if wide else ()
+    for column in ("ε", "after attack", "accuracy", *interval, "broken"):
         named = column == "after attack"
         table.add_column(
             column,
@@ -23,19 +32,22 @@ def evaluation_table(found: Evaluation, title: str = "") -> Table:
         )
     if certified:
         table.add_column("certified", justify="right", no_wrap=True)
-    low, high = found.clean.interval
-    table.add_row("0", "none", f"{found.clean.value:.1%}", f"{low:.1%}–{high:.1%}", "")
+    table.add_row("0", "none", f"{found.clean.value:.1%}", *_interval(found.clean, wide), "")
     for score in found.scores:
-        low, high = score.after.interval
         table.add_row(
             f"{score.eps:.4g}",
             score.attack,
             f"{score.after.value:.1%}",
-            f"{low:.1%}–{high:.1%}",
+            *_interval(score.after, wide),
             str(score.broken),
             *([f"{certified[score.eps].value:.1%}"] if score.eps in certified else []),
         )
     return table
+
+
+def _interval(found: Accuracy, wide: bool) -> tuple[str, ...]:
+    low, high = found.interval
+    return (f"{low:.1%}–{high:.1%}",) if wide else ()
 
 
 def findings_table(rows: Sequence[tuple[str, str, bool]], title: str = "") -> Table:

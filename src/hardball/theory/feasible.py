@@ -63,13 +63,14 @@ class ClosestPair:
 class ForcedError:
     """What ε forces on a data set of `points` images.
 
-    conflicts: pairs of different class whose balls meet.
-    lower, upper: bounds on the number of images any classifier gets wrong; equal if solved.
-    proof: "no conflicts"; "every pair conflicts", when all but the largest class are lost;
-        "matching" or "integer program" if solved (see `cover.Cover`); else "bounds".
-    wrong: indices of `upper` images; without them no conflict is left.
-    matching, weights: conflicts [M, 2], weighted [M] by at most 1 in total per image; their sum
-        proves `lower` (unless the integer program raised it, or every pair conflicts).
+    Attributes:
+        conflicts: pairs of different class whose balls meet.
+        lower, upper: bounds on the number of images any classifier gets wrong; equal if solved.
+        proof: "no conflicts"; "every pair conflicts", when all but the largest class are lost;
+            "matching" or "integer program" if solved (see `cover.Cover`); else "bounds".
+        wrong: indices of `upper` images; without them no conflict is left.
+        matching, weights: conflicts [M, 2], weighted [M] by at most 1 in total per image; their sum
+            proves `lower` (unless the integer program raised it, or every pair conflicts).
     """
 
     norm: str
@@ -103,6 +104,11 @@ def closest_pair(images: object, labels: object, norm: str = "linf") -> ClosestP
 
     Raises:
         UserError: unknown norm, NaN, mismatched shapes, one class only, uint8 images.
+
+    Example:
+        >>> from hardball.theory import closest_pair
+        >>> print(closest_pair([[0.0], [0.25], [1.0]], [0, 1, 0]).distance)
+        0.25
     """
     row = norm_named(norm)
     points = _pixel_points(images, labels)
@@ -156,7 +162,14 @@ def forced_error(
     seconds: float = 60.0,
     most: int = _MOST_CONFLICTS,
 ) -> ForcedError:
-    """The least robust error that any classifier has on the data at ε; see `forced_errors`."""
+    """The least robust error that any classifier has on the data at ε; see `forced_errors`.
+
+    Example:
+        >>> from hardball.theory import forced_error
+        >>> found = forced_error([[0.0], [0.25], [1.0]], [0, 1, 0], eps=0.2)
+        >>> print(found.conflicts, found.lower, found.upper, found.proof)
+        1 1 1 matching
+    """
     return forced_errors(images, labels, norm, eps=[eps], seconds=seconds, most=most)[0]
 
 
@@ -181,6 +194,11 @@ def forced_errors(
 
     Raises:
         UserError: as `closest_pair`; no radius, or one that is negative (or fractional for ℓ0).
+
+    Example:
+        >>> from hardball.theory import forced_errors
+        >>> [found.upper for found in forced_errors([[0.0], [0.25]], [0, 1], eps=[0.1, 0.2])]
+        [0, 1]
     """
     row = norm_named(norm)
     if len(eps) == 0:

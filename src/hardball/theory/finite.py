@@ -136,6 +136,12 @@ def optimal_robust(
 
     Raises:
         UserError: ε negative (or fractional for p = 0), p between 0 and 1, unknown domain.
+
+    Example:
+        >>> from hardball.theory import FiniteDistribution, optimal_robust
+        >>> points = FiniteDistribution(points=[[0.0], [0.2], [1.0]], labels=[0, 1, 2])
+        >>> print(round(optimal_robust(points, eps=0.15, p=2, domain="space").accuracy, 4))
+        0.6667
     """
     edges = distribution.conflicts(eps, p, domain)
     mass = distribution.mass

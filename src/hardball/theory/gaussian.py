@@ -70,6 +70,14 @@ class Gaussian:
 
     Raises:
         UserError: means of different shape, NaN, equal means, or σ ≤ 0.
+
+    Example:
+        >>> from hardball.theory import Gaussian
+        >>> two = Gaussian(positive=[1.0, 1.0], negative=[-1.0, -1.0], sigma=1.0)
+        >>> print(round(two.largest_eps("linf"), 4), round(two.bayes_error(), 4))
+        1.0 0.0786
+        >>> print(round(two.robust_error(0.5, "linf"), 4))
+        0.2398
     """
 
     positive: Floats

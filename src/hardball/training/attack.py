@@ -4,13 +4,19 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from hardball.attacks import PGD
+from hardball.attacks.pgd import DecayingPGD
 from hardball.errors import UserError, unknown
 from hardball.losses import LOSSES
 
 
 @dataclass(frozen=True, kw_only=True)
 class TrainingAttack:
-    """The attack inside training: PGD, whose final iterate is trained on."""
+    """The attack inside training: PGD, whose final iterate is trained on.
+
+    Example:
+        >>> hb.Settings(attack=hb.TrainingAttack(steps=2, carry=True)).attack.carry
+        True
+    """
 
     steps: int | None = None
     """Steps of the training attack; with step_size unset, each is 2.5·ε/steps (10 if both are unset)."""
@@ -33,6 +39,14 @@ class TrainingAttack:
     large steps early, more and smaller ones late."""
     finish_steps: int | None = None
     """Steps of the training attack in the last finish_epochs."""
+    step_decay: bool = False
+    """Let the step size fall linearly over the steps, with the same sum: large steps first, small ones
+    last."""
+    restarts: int = 1
+    """Starts of the training attack, each of all its steps; the end of highest loss is trained on.
+    Behind a front that jumps, two starts of half the steps find more than one of all."""
+    finish_restarts: int | None = None
+    """The same in the last finish_epochs (by default restarts)."""
     mode: Literal["eval", "train"] = "eval"
     """Mode of batch norm and dropout while attacking (the paper's code: train)."""
     validation_steps: int | None = None
@@ -44,10 +58,20 @@ class TrainingAttack:
             raise unknown("attack mode", self.mode, ("eval", "train"))
         if self.loss is not None and self.loss not in LOSSES:
             raise unknown("loss", self.loss, LOSSES)
-        for field in ("validation_steps", "finish_steps"):
+        for field in ("validation_steps", "finish_steps", "restarts", "finish_restarts"):
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise UserError(f"{field}={value}; allowed is 1 or more")
+        if max(self.restarts, self.finish_restarts or 1) > 1 and not self.random_start:
+            raise UserError(
+                f"restarts={self.restarts} and finish_restarts={self.finish_restarts} without a random "
+                "start would repeat one search; allow the random start or use 1"
+            )
+        if self.finish_restarts is not None and not self.finish_epochs:
+            raise UserError(
+                f"finish_restarts={self.finish_restarts} with finish_epochs=0; give finish_epochs and "
+                "finish_steps too, or leave it out"
+            )
         self.pgd.at(1.0)
         if self.reach is not None and not 0 < self.reach < float("inf"):
             raise UserError(f"reach={self.reach}; allowed is a positive number, in radii")
@@ -88,7 +112,8 @@ class TrainingAttack:
     @property
     def pgd(self) -> PGD:
         """PGD with these settings, its steps not yet fixed for an ε."""
-        return PGD(
+        kind = DecayingPGD if self.step_decay else PGD
+        return kind(
             steps=10 if self.steps is None and self.step_size is None else self.steps,
             step_size=self.step_size,
             direction=self.direction,
@@ -96,6 +121,10 @@ class TrainingAttack:
             random_start=self.random_start,
             keep="last",
         )
+
+    def starts(self, *, finishing: bool = False) -> int:
+        """Searches for each image, of which the best counts."""
+        return self.restarts if not finishing else self.finish_restarts or self.restarts
 
     def at(self, eps: float, *, finishing: bool = False) -> PGD:
         """The attack at ε > 0: one step at least.

@@ -41,6 +41,15 @@ class Course:
 
     It holds no model and no optimiser: `Decision` says what to do with them. `state_dict` is plain
     values for your own checkpoint.
+
+    Example:
+        >>> ramp = hb.Iterative(0.4, ramp_epochs=4)
+        >>> course = hb.Course(curriculum=ramp, labels=test.labels, classes=10)
+        >>> course.eps()
+        0.1
+        >>> decision = course.see(model(test.images), test.labels)
+        >>> course.eps()
+        0.2
     """
 
     curriculum: Curriculum

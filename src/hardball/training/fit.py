@@ -34,6 +34,13 @@ SCHEMA = 2
 """Of config.yaml. Schema 1, flat, is that of hardball before objectives."""
 
 
+LATER = {(".attack.step_decay", "False"), (".attack.restarts", "1")}
+LATER |= {(".attack.finish_restarts", "None")}
+LATER |= {(".objective.regularise", "0.0"), (".objective.tolerance", "0.5")}
+"""Settings that earlier versions did not have, at the values that they stood for: runs of these can be
+resumed."""
+
+
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
@@ -83,6 +90,13 @@ def fit(
     Raises:
         UserError: a target ε outside the threat model or without a step, a folder that is another
             run's, data that does not fit, no space left.
+
+    Example:
+        >>> network = hb.build("digits_cnn", test.shape, test.classes, {"width": 4})
+        >>> ramp = hb.Iterative(0.1, ramp_epochs=2)
+        >>> run = hb.fit(network, test, curriculum=ramp, attack=hb.PGD(steps=2))
+        >>> run.outcome.message
+        'finished 2 epochs at ε=0.1'
     """
     settings = (settings or Settings()).given(attack=attack, objective=objective)
     curriculum = curriculum if epochs is None else curriculum.lasting(epochs)
@@ -146,7 +160,7 @@ def fingerprint(config: Config) -> str:
     """Two configs with the same fingerprint ask for the same weights."""
     asked = {name: value for name, value in config.items() if name not in ("hardball", "machine")}
     # the weights that were extended are known by their digest, wherever they lie
-    flat = [pair for pair in _flat(asked) if pair[0] != ".origin.path"]
+    flat = [pair for pair in _flat(asked) if pair[0] != ".origin.path" and pair not in LATER]
     return storage.digest(repr(sorted(flat)).encode())
 
 
@@ -172,7 +186,12 @@ def _check_same(folder: RunFolder, config: Config) -> None:
     there = folder.config()
     if fingerprint(config) != fingerprint(there):
         asked, found = dict(_flat(config)), dict(_flat(there))
-        differing = sorted(k for k in asked.keys() | found.keys() if asked.get(k) != found.get(k))
+        later = dict(LATER)
+        differing = sorted(
+            k
+            for k in asked.keys() | found.keys()
+            if asked.get(k, later.get(k)) != found.get(k, later.get(k))
+        )
         free = (".hardball", ".machine.", ".origin.path")
         name = next(k for k in differing if not k.startswith(free))
         raise UserError(

@@ -12,11 +12,11 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Self
 
 from rich.console import Console
-from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
+from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
 
 from hardball import extras, storage
 from hardball.runs import RunFolder
-from hardball.time_left import TimeLeftColumn
+from hardball.time_left import Bars, TimeLeftColumn
 from hardball.training.live import Attacked
 
 if TYPE_CHECKING:
@@ -52,7 +52,7 @@ class Watcher:
         self._folder, self._first_epoch = folder, first_epoch
         self._events: SummaryWriter | None = None
         wide = self._console.width >= WIDE
-        self._progress = Progress(
+        self._progress = Bars(
             TextColumn("{task.description}"),
             *([BarColumn()] if wide else []),
             TextColumn("{task.fields[state]}"),

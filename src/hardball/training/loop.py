@@ -47,9 +47,10 @@ from hardball.training.messages import (
     of_noise,
     unchanged,
 )
+from hardball.training.passes import Passes, check_classes
 from hardball.training.progress import Parameters, distance, parameters_of
 from hardball.training.settings import Settings
-from hardball.training.update import Passes, Sums, Update, check_classes, validate
+from hardball.training.update import Sums, Update, validate
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric

@@ -21,7 +21,12 @@ PRECISIONS = ("32-true", "tf32", "bf16-mixed")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and how fast to train, and what to keep: a run may be resumed with another."""
+    """Where and how fast to train, and what to keep: a run may be resumed with another.
+
+    Example:
+        >>> hb.Machine(devices=2, accelerator="cpu").precision
+        '32-true'
+    """
 
     accelerator: str = "auto"
     """Where to compute: auto, cpu, cuda, mps."""

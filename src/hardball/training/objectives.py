@@ -10,13 +10,18 @@ from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor, fx, nn
 
 from hardball import names
-from hardball.certify.intervals import Box
+from hardball.certify.crown import relaxed
+from hardball.certify.ibp import propagated
+from hardball.certify.intervals import Box, Propagation
 from hardball.errors import UserError
 from hardball.losses import cross_entropy, kl
 from hardball.training.regularisers import balance, tightness
+
+EXACT = Propagation(rounding=False)
+"""Training bounds the network of exact arithmetic."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,6 +31,13 @@ class Objective:
     To add one, derive a frozen dataclass from this class and write `loss`; its fields become flags.
     Whatever the objective, training is watched by the adversarial cross entropy: the detectors of
     collapse and of a sudden increase, and the validation part, know nothing else.
+
+    Example:
+        >>> class Squared(hb.Objective):
+        ...     def loss(self, adversarial, labels, clean):
+        ...         return self.smoothed(adversarial, labels) ** 2
+        >>> Squared().loss(torch.zeros(2, 2), torch.tensor([0, 1]), None)
+        tensor([0.4805, 0.4805])
     """
 
     needs_clean: ClassVar[bool] = False
@@ -74,6 +86,20 @@ class Objective:
         """The pixels between which bounds are wanted, if `needs_bounds`: ball ∩ [0, 1]."""
         return (images - eps).clamp(min=0), (images + eps).clamp(max=1)
 
+    def bounds(
+        self, graph: fx.GraphModule, box: Box, labels: Tensor, left: float
+    ) -> tuple[Tensor, Sequence[Box]]:
+        """Lower bounds on z_y − z_j [B, K], 0 at j = y, and the boxes before the ReLUs, if
+        `needs_bounds`.
+
+        Args:
+            graph: of the model (`hardball.certify.intervals.traced`).
+            box: of the pixels.
+            labels: int64 [B].
+            left: 1 − ε ÷ the largest ε.
+        """
+        return propagated(graph, box, labels, EXACT)
+
     def penalty(self, box: Box, hidden: Sequence[Box]) -> Tensor:
         """What is added to the loss of each example, times 1 − ε ÷ the largest ε: a scalar, if
         `needs_bounds`.
@@ -107,7 +133,12 @@ class Objective:
 
 @dataclass(frozen=True, kw_only=True)
 class Adversarial(Objective):
-    """Adversarial cross entropy (Madry et al. 2018): ℓ(f(x'), y)."""
+    """Adversarial cross entropy (Madry et al. 2018): ℓ(f(x'), y).
+
+    Example:
+        >>> hb.Adversarial().loss(torch.zeros(2, 10), test.labels[:2], None)
+        tensor([2.3026, 2.3026])
+    """
 
     def loss(self, adversarial: Tensor, labels: Tensor, clean: Tensor | None) -> Tensor:
         return self.smoothed(adversarial, labels)
@@ -120,6 +151,10 @@ class GaussianNoise(Objective):
     The curriculum moves σ where it moves ε elsewhere. x + δ is not clipped to [0, 1]: certificates by
     randomised smoothing (`certify_smooth`) are for the unclipped Gaussian. No attack runs; a noisy
     example counts as one sample-step.
+
+    Example:
+        >>> hb.GaussianNoise().needs_attack
+        False
     """
 
     needs_attack: ClassVar[bool] = False
@@ -134,6 +169,10 @@ class TRADES(Objective):
     """ℓ(f(x), y) + β·KL(f(x) ‖ f(x')), where x' maximises the KL term (Zhang et al. 2019).
 
     The attack climbs from a random start: at the image itself the KL term has no gradient.
+
+    Example:
+        >>> hb.TRADES(beta=6.0).loss(torch.zeros(2, 10), test.labels[:2], torch.zeros(2, 10))
+        tensor([2.3026, 2.3026])
     """
 
     needs_clean: ClassVar[bool] = True
@@ -159,6 +198,10 @@ class MART(Objective):
     """ℓ(f(x'), y) − log(1 − max_{k≠y} p_k(x')) + β·KL(f(x) ‖ f(x'))·(1 − p_y(x)) (Wang et al. 2020).
 
     The KL term counts most where the clean image is misclassified.
+
+    Example:
+        >>> hb.MART(beta=5.0).needs_clean
+        True
     """
 
     needs_clean: ClassVar[bool] = True
@@ -185,6 +228,10 @@ class IBPLoss(Objective):
     The loss bounds the adversarial one from above. Raise ε slowly from 0 (an iterative curriculum by
     step): at a large ε bounds of random weights say nothing. With both, Shi et al. ramp within 20
     epochs where others took hundreds.
+
+    Example:
+        >>> hb.IBPLoss().needs_attack, hb.IBPLoss().needs_bounds
+        (False, True)
     """
 
     needs_attack: ClassVar[bool] = False
@@ -234,7 +281,12 @@ class IBPLoss(Objective):
 @dataclass(frozen=True, kw_only=True)
 class MTLIBP(IBPLoss):
     """(1 − α)·ℓ(f(x'), y) + α·ℓ(worst, y): a mixture of adversarial training and interval bounds (De
-    Palma et al. 2024)."""
+    Palma et al. 2024).
+
+    Example:
+        >>> hb.MTLIBP(alpha=0.1).needs_bounds
+        True
+    """
 
     needs_attack: ClassVar[bool] = True
 
@@ -254,7 +306,12 @@ class MTLIBP(IBPLoss):
 @dataclass(frozen=True, kw_only=True)
 class SABR(IBPLoss):
     """Cross entropy of the worst logits in a small box around the adversarial example (Müller et al.
-    2023): less is proved than by `IBPLoss`, and more is learned."""
+    2023): less is proved than by `IBPLoss`, and more is learned.
+
+    Example:
+        >>> hb.SABR(share=0.4).needs_bounds
+        True
+    """
 
     needs_attack: ClassVar[bool] = True
 
@@ -272,6 +329,43 @@ class SABR(IBPLoss):
         room = eps - small
         centre = images + (adversarial - images).clamp(-room, room)
         return (centre - small).clamp(min=0), (centre + small).clamp(max=1)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CROWNIBPLoss(IBPLoss):
+    """`IBPLoss` on (1 − β)·(interval bounds) + β·(linear relaxation) of the margins, β from `beta` to
+    `beta_end` as ε grows (Zhang et al. 2020, without their clean loss).
+
+    Linear bounds are tighter for weights that know nothing of intervals, so the ramp begins with them;
+    interval bounds leave the network more freedom at a large ε, so it ends with these. Each is a bound,
+    and so is their mean. An update costs some K passes more where β > 0.
+
+    Example:
+        >>> hb.CROWNIBPLoss().needs_bounds
+        True
+    """
+
+    beta: float = 1.0
+    """β at ε = 0."""
+    beta_end: float = 0.0
+    """β at the largest ε."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("beta", "beta_end"):
+            if not 0 <= getattr(self, name) <= 1:
+                raise UserError(f"{name}={getattr(self, name)}; allowed is a share, 0 to 1")
+
+    def bounds(
+        self, graph: fx.GraphModule, box: Box, labels: Tensor, left: float
+    ) -> tuple[Tensor, Sequence[Box]]:
+        """The mean, with weights 1 − β and β = beta_end + (beta − beta_end)·left."""
+        intervals, hidden = super().bounds(graph, box, labels, left)
+        beta = self.beta_end + (self.beta - self.beta_end) * left
+        if not beta:
+            return intervals, hidden
+        linear, _ = relaxed(graph, box, labels, EXACT)
+        return (1 - beta) * intervals + beta * linear, hidden
 
 
 def _log_of_the_rest(logits: Tensor, labels: Tensor) -> Tensor:
@@ -293,6 +387,7 @@ OBJECTIVES: dict[str, type[Objective]] = {
     "ibp": IBPLoss,
     "mtl-ibp": MTLIBP,
     "sabr": SABR,
+    "crown-ibp": CROWNIBPLoss,
     "noise": GaussianNoise,
 }
 """name → class."""

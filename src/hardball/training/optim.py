@@ -33,7 +33,12 @@ OPTIMIZERS: dict[str, Callable[..., torch.optim.Optimizer]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Optimizer:
-    """The optimiser and its learning rate."""
+    """The optimiser and its learning rate.
+
+    Example:
+        >>> hb.Optimizer(name="sgd", lr=0.1, schedule="cosine").momentum
+        0.9
+    """
 
     name: str = "adam"
     """adam, adamw or sgd."""

@@ -1,7 +1,8 @@
 """A probe: are the weights as robust as the training attack says?
 
 Attacks with more and smaller steps, on the cross entropy and on the margin, each from starts of its
-own, and random perturbations without a gradient, on some images of the validation part.
+own, and a search without gradients among the corners of the ball, on some images of the validation
+part. Where the ball has no corners (other norms than ℓ∞), random perturbations take its place.
 """
 
 from dataclasses import dataclass
@@ -10,7 +11,8 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hardball.attacks import PGD, Attack, BehindFront, BruteForce
+from hardball.attacks import PGD, Attack, BehindFront, BruteForce, CornerSearch
+from hardball.attacks.box import NORMS
 from hardball.data import Dataset
 from hardball.isolation import evaluating
 from hardball.losses import correct
@@ -23,8 +25,11 @@ from hardball.training.update import Update
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+QUERIES = 148
+"""Of the search among corners: each costs a third of a sample-step."""
+
 SAMPLES = 99
-"""Random perturbations of an image: each costs a third of a sample-step."""
+"""Random perturbations of an image: each costs the same."""
 
 MORE = 5
 """The probe takes so many times the steps of the training attack, unless its own number is given."""
@@ -41,17 +46,21 @@ class ProbePlan:
     def attacks(self, training: PGD, norm: str) -> dict[str, Attack]:
         """The attacks of the probe, beside the training attack at this ε."""
         steps = self.steps or MORE * (training.steps or 1)
-        return {
+        found: dict[str, Attack] = {
             "cross_entropy": PGD(steps=steps, restarts=self.restarts),
             "margin": PGD(steps=steps, restarts=self.restarts, loss="margin"),
-            "random": BruteForce(samples=SAMPLES, corners=norm != "l0"),
         }
+        if norm in NORMS:
+            return found | {"corners": CornerSearch(queries=QUERIES)}
+        return found | {"random": BruteForce(samples=SAMPLES, corners=norm != "l0")}
 
     def cost(self, attack: TrainingAttack, eps: float, norm: str, held: int) -> int:
         """Sample-steps at most."""
         training = attack.at(eps)
         found = self.attacks(training, norm)
-        each = (training.steps or 0) + sum(one.cost for one in found.values())
+        # two passes forward more judge what a search without gradients found
+        judged = sum(one.cost + (not one.uses_gradients) for one in found.values())
+        each = (training.steps or 0) + judged
         return min(self.images, held) * each
 
 

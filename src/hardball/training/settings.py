@@ -26,7 +26,13 @@ PARTS: dict[str, type[Any]] = {
 
 @dataclass(frozen=True, kw_only=True)
 class Settings:
-    """How a network is trained."""
+    """How a network is trained.
+
+    Example:
+        >>> how = hb.Settings(batch_size=64, optimizer=hb.Optimizer(lr=2e-3), seed=1)
+        >>> how.objective
+        Adversarial(label_smoothing=0.0)
+    """
 
     norm: str = "linf"
     """Threat model: linf, l2 or l0 (always l2 in training with noise, whose certificates are in it)."""

@@ -27,7 +27,12 @@ WARM_UP = 50
 
 @dataclass(frozen=True, kw_only=True)
 class Stopping:
-    """What ends a training early."""
+    """What ends a training early.
+
+    Example:
+        >>> hb.Stopping(on_collapse="continue").collapse_patience
+        3
+    """
 
     on_collapse: Literal["stop", "continue"] = "stop"
     """Stop when the loss stays pinned at that of a constant prediction, or go on regardless."""

@@ -14,21 +14,18 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.attacks.box import perturb_behind
-from hardball.certify.ibp import propagated
-from hardball.certify.intervals import Box, Propagation, traced
+from hardball.certify.intervals import Box
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
 from hardball.fronts import Front, bent_front_of
 from hardball.isolation import evaluating, untouched
-from hardball.losses import Loss, correct, cross_entropy
+from hardball.losses import LOSSES, Loss, correct, cross_entropy
 from hardball.perf import Captured
 from hardball.seeding import derive
 from hardball.threats import ThreatModel, gaussian
 from hardball.training.atta import Carried
 from hardball.training.live import Attacked
-from hardball.training.objectives import Objective
 from hardball.training.settings import Settings
-from hardball.validation import logits_of_copy
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -98,51 +95,6 @@ class Sums:
         return {"loss": loss / count, "accuracy": right / count, "one_class": one_class / count}
 
 
-class Passes(nn.Module):
-    """Several passes of one model in one call: what DDP needs to see them as one.
-
-    Args:
-        model: images → logits.
-        objective: what is trained for; interval bounds are computed if it needs them.
-
-    Raises:
-        CannotRun: an operation of the model without an interval form.
-    """
-
-    def __init__(self, model: nn.Module, *, objective: Objective) -> None:
-        super().__init__()
-        self.model, self.objective = model, objective
-        # in a list: the graph's layers are the model's, and no second ones
-        self._graphs = [traced(model)] if objective.needs_bounds else []
-
-    def forward(
-        self, *batches: Tensor, box: Box | None = None, labels: Tensor | None = None
-    ) -> list[Tensor]:
-        """Logits of each batch; then, for a box, upper bounds on z_j − z_y in it, y from `labels`, and
-        what the objective finds wrong with the boxes, a scalar."""
-        found: list[Tensor] = [self.model(images) for images in batches]
-        if box is not None and labels is not None:
-            (graph,) = self._graphs
-            every, hidden = propagated(graph, box, labels, Propagation(rounding=False))
-            found += [-every, self.objective.penalty(box, hidden)]
-        return found
-
-
-def check_classes(model: nn.Module, data: Dataset) -> None:
-    """See that the model returns one logit per class, before anything is trained or written.
-
-    Raises:
-        UserError: it returns something else, or changes its images.
-    """
-    with evaluating(model), torch.no_grad():
-        found = logits_of_copy(model, data.images[:2]).shape[1]
-    if found != data.classes:
-        raise UserError(
-            f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
-            "is one for each class: change its last layer"
-        )
-
-
 class Update:
     """Computes an update (`__call__`) and, once all processes agreed that it is sound, `apply`s it.
 
@@ -198,7 +150,8 @@ class Update:
         """Gradient steps per example at this ε; with noise, one for each noisy example."""
         if self.settings.objective.noisy:
             return 1
-        return _steps(self.attack_at(threat, finishing=finishing))
+        starts = self.settings.attack.starts(finishing=finishing)
+        return starts * _steps(self.attack_at(threat, finishing=finishing))
 
     def noised(self, images: Tensor, threat: ThreatModel) -> Tensor:
         """images + N(0, σ²I) with σ = `threat.eps`, not clipped to [0, 1]."""
@@ -229,7 +182,8 @@ class Update:
         total, attack = len(images), self.attack_at(threat, finishing=finishing)
         rows = None if finishing else rows
         images = AUGMENTATIONS[self.settings.augmentation](images, self.generator)
-        batch = self._attacked(attack, images, labels, threat, rows, first)
+        starts = self.settings.attack.starts(finishing=finishing)
+        batch = self._attacked(attack, images, labels, threat, rows, first, starts)
         self.optimizer.zero_grad(set_to_none=True)
         losses, logits = self._losses(batch, float(threat.eps))
         losses = losses * batch.weight
@@ -245,8 +199,10 @@ class Update:
         if objective.needs_bounds:
             low, high = objective.box(batch.clean, batch.adversarial, eps)
             box = Box(low, high)
-            logits, worst, penalty = self.wrapped(batch.adversarial, box=box, labels=labels)
             left = 1 - eps / self.largest if self.largest else 0.0
+            logits, worst, penalty = self.wrapped(
+                batch.adversarial, box=box, labels=labels, left=left
+            )
             return objective.bounded(logits, labels, worst) + left * penalty, worst
         if not objective.needs_clean:
             (logits,) = self.wrapped(batch.adversarial)
@@ -270,6 +226,7 @@ class Update:
         threat: ThreatModel,
         rows: Tensor | None,
         first: bool,
+        starts: int,
     ) -> "_Batch":
         """This process's share of the batch, attacked."""
         rank, world = self.fabric.global_rank, self.fabric.world_size
@@ -287,7 +244,10 @@ class Update:
         else:
             random_start = self.settings.attack.random_start
             start = threat.sample(images, self.generator) if random_start else images
-        found = self.perturb(attack, share, labels, threat, self.laid_out(start[mine]))
+        others = [threat.sample(images, self.generator)[mine] for _ in range(starts - 1)]
+        found = self.perturb(
+            attack, share, labels, threat, *map(self.laid_out, (start[mine], *others))
+        )
         if carried is not None and rows is not None:
             carried.keep(rows, share, found, threat, self.fabric)
         return _Batch(clean=share, adversarial=found, labels=labels, weight=weight)
@@ -298,31 +258,44 @@ class Update:
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
-        start: Tensor,
-        *,
+        *starts: Tensor,
         watched: bool = False,
     ) -> Tensor:
         """The training attack's final iterate, in the mode and precision the settings ask for: an image
-        in ball and box, searched for in the box behind the model's front, if it has one.
+        in ball and box, searched for in the box behind the model's front, if it has one. Of several
+        starts, the one that ends at the highest loss.
 
         Args:
+            starts: images in ball and box, one or more.
             watched: climb the attack's own loss, whatever the objective: for the validation part.
         """
         keep_mode = self.settings.attack.mode == "train"
         with nullcontext() if keep_mode else evaluating(self.model), self.fabric.autocast():
             climbed = None if watched or self.settings.attack.loss else self._climbed(images)
-            if self.front is not None:
-                return perturb_behind(
-                    attack,
-                    self.front,
-                    self.attacked,
-                    images,
-                    labels,
-                    threat,
-                    start=start,
-                    loss=climbed,
-                )
-            return attack.perturb(self.attacked, images, labels, threat, start=start, loss=climbed)
+            found = [self._search(attack, images, labels, threat, one, climbed) for one in starts]
+            if len(found) == 1:
+                return found[0]
+            judged = climbed or LOSSES[attack.loss]
+            with untouched(self.model, random_state=False), torch.no_grad():
+                heights = torch.stack([judged(self.model(end), labels) for end in found])
+            best = heights.argmax(dim=0)
+            return torch.stack(found)[best, torch.arange(len(images), device=best.device)]
+
+    def _search(
+        self,
+        attack: PGD,
+        images: Tensor,
+        labels: Tensor,
+        threat: ThreatModel,
+        start: Tensor,
+        loss: Loss | None,
+    ) -> Tensor:
+        """From one start."""
+        if self.front is None:
+            return attack.perturb(self.attacked, images, labels, threat, start=start, loss=loss)
+        return perturb_behind(
+            attack, self.front, self.attacked, images, labels, threat, start=start, loss=loss
+        )
 
     def _climbed(self, images: Tensor) -> Loss:
         """The objective's loss for the attack, as a function of logits and labels."""

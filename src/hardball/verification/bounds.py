@@ -40,6 +40,8 @@ class Span:
     high: Tensor
     unit: float
     """Roundoff of the network's arithmetic; 0 for exact arithmetic."""
+    error: Tensor | None = None
+    """What the network's rounding may have added last; None: nothing."""
 
     @property
     def size(self) -> Tensor:
@@ -50,12 +52,15 @@ class Span:
         return self.put(function(self.low), function(self.high)).rounded(roundings)
 
     def put(self, low: Tensor, high: Tensor) -> "Span":
-        return replace(self, low=low, high=high)
+        return replace(self, low=low, high=high, error=None)
 
     def rounded(self, times: int) -> "Span":
         """A relative error, which changes no sign."""
         share = times * self.unit
-        return self.put(self.low - share * self.low.abs(), self.high + share * self.high.abs())
+        if not share:
+            return self
+        low, high = self.low - share * self.low.abs(), self.high + share * self.high.abs()
+        return replace(self, low=low, high=high, error=share * self.size)
 
     def widened(self, roundings: int, terms: Tensor) -> "Span":
         """By the error of a sum with that longest way, and that sum of absolute values."""
@@ -63,7 +68,7 @@ class Span:
             return self
         gamma = roundings * self.unit / (1 - roundings * self.unit)
         error = gamma * terms + roundings * TINY
-        return self.put(self.low - error, self.high + error)
+        return replace(self, low=self.low - error, high=self.high + error, error=error)
 
 
 def _weighted(span: Span, layer: Any, apply: Callable[[Tensor, Tensor, Any], Tensor]) -> Span:
@@ -260,23 +265,44 @@ def margins(
     Raises:
         Unknown: the network cannot be followed.
     """
-    try:
-        graph = fx.symbolic_trace(network)
-    except Exception as error:
-        raise Unknown(str(error).splitlines()[0][:60]) from error
-    unit = 0.0 if exact else ROUNDOFF
-    centre = images.double()
-    span = Span((centre - reach).clamp(min=0), (centre + reach).clamp(max=1), unit)
+    return least_lead(differences(network, images, labels, reach, exact=exact), labels)
+
+
+def least_lead(every: Tensor, labels: Tensor) -> Tensor:
+    """Of z_y − z_j [B, K] the least over j ≠ y, [B]."""
+    own = torch.zeros_like(every).scatter(1, labels[:, None], torch.inf)
+    return (every + own).amin(dim=1)
+
+
+def differences(
+    network: nn.Module, images: Tensor, labels: Tensor, reach: float, *, exact: bool
+) -> Tensor:
+    """Lower bounds on z_y − z_j [B, K], as `margins`."""
+    graph, span = graph_of(network), span_of(images, reach, exact=exact)
     last = _linear_at_the_end(graph)
     with torch.no_grad():
-        if last is None:
-            found = Walk(graph).run(span)
-            every = found.low.gather(1, labels[:, None]) - found.high
-        else:
-            every = _differences(Walk(graph).run(span), last, labels)
-    own = torch.zeros_like(every).scatter(1, labels[:, None], torch.inf)
-    least: Tensor = (every + own).amin(dim=1)
-    return least
+        found = Walk(graph).run(span)
+        if last is not None:
+            return _differences(found, last, labels)
+        every: Tensor = found.low.gather(1, labels[:, None]) - found.high
+    return every
+
+
+def graph_of(network: nn.Module) -> fx.GraphModule:
+    """Raises:
+    Unknown: it cannot be traced.
+    """
+    try:
+        return fx.symbolic_trace(network)
+    except Exception as error:
+        raise Unknown(str(error).splitlines()[0][:60]) from error
+
+
+def span_of(images: Tensor, reach: float, *, exact: bool) -> Span:
+    """The pixels."""
+    centre = images.double()
+    low, high = (centre - reach).clamp(min=0), (centre + reach).clamp(max=1)
+    return Span(low, high, 0.0 if exact else ROUNDOFF)
 
 
 def _linear_at_the_end(graph: fx.GraphModule) -> nn.Linear | None:

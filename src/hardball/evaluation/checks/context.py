@@ -32,7 +32,12 @@ class NotApplicable(Exception):
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class Origin:
-    """Another network that checks compare with, and what to call it."""
+    """Another network that checks compare with, and what to call it.
+
+    Example:
+        >>> hb.Origin.of(model).name
+        'ConvNet'
+    """
 
     name: str
     model: Classifier | None

@@ -35,6 +35,11 @@ class Adaptive:
     rises; masking goes back and doubles the training attack's steps; a loss that no longer falls
     above `limit` goes back like a collapse; otherwise the trial goes on. It ends when the increment
     falls under the resolution, at `eps_max`, or with the budget.
+
+    Example:
+        >>> course = hb.Course(curriculum=hb.Adaptive(0.4), labels=test.labels, classes=10)
+        >>> course.running
+        True
     """
 
     eps_max: float

@@ -15,6 +15,11 @@ class Curriculum(Protocol):
 
     To add one, write a frozen dataclass with these members whose first field is the target ε; the
     command line makes it from --eps and its other fields.
+
+    Example:
+        >>> ramp = hb.Iterative(0.4, ramp_epochs=4)
+        >>> ramp.largest, ramp.total_epochs, ramp.eps_at(0, fraction=0.5)
+        (0.4, 4, 0.1)
     """
 
     @property

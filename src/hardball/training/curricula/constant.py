@@ -9,7 +9,12 @@ from hardball.training.curricula.base import check_epochs, check_eps
 @dataclass(frozen=True)
 class Constant:
     """Adversarial training at one ε; ε = 0 is standard training. From the weights of a smaller ε it
-    is extended adversarial training."""
+    is extended adversarial training.
+
+    Example:
+        >>> hb.Constant(0.3, epochs=5).eps_at(2)
+        0.3
+    """
 
     eps: float
     epochs: int = 30

@@ -14,6 +14,11 @@ class Iterative:
 
     Give `increment` (the paper: 0.01 per epoch) or `ramp_epochs`; with neither, the ramp takes 40
     epochs. The full ε is reached in the last ramp epoch, also if the increment does not divide it.
+
+    Example:
+        >>> ramp = hb.Iterative(0.4, ramp_epochs=4, hold=1)
+        >>> [ramp.eps_at(epoch) for epoch in range(ramp.total_epochs)]
+        [0.1, 0.2, 0.3, 0.4, 0.4]
     """
 
     target: float

@@ -1,9 +1,10 @@
-"""A search without gradients among the corners of the box behind a front.
+"""Searches without gradients among the corners of the ball, or of the box behind a front.
 
 Shapes: B examples; images [B, C, H, W] (or fewer dimensions); u and masks have the images' shape.
 """
 
 from dataclasses import dataclass, replace
+from typing import Self
 
 import torch
 from torch import Tensor
@@ -12,8 +13,9 @@ from hardball.attacks.adapters import Guarded
 from hardball.attacks.base import Attack
 from hardball.attacks.box import front_and_body, require_box
 from hardball.attacks.reach import Behind, Reach
-from hardball.attacks.result import take
+from hardball.attacks.result import Classifier, take
 from hardball.errors import UserError
+from hardball.fronts import Chain, Front, front_of
 from hardball.losses import correct, margin
 from hardball.threats import Generator, ThreatModel, per_example, uniform
 from hardball.validation import validate_logits
@@ -29,18 +31,24 @@ STARTS = 4
 
 
 @dataclass(frozen=True, kw_only=True)
-class SquareBehindFront(Attack):
-    """Random search on the corners of the box behind the model's front, after Square (Andriushchenko et
-    al. 2020): a proposal is kept if it raises the margin.
+class CornerSearch(Attack):
+    """Random search on the corners of the ball and box, after Square (Andriushchenko et al. 2020), with
+    images of their own for each example: a proposal is kept if it raises the margin.
 
-    A corner takes each pixel to φ(x − ε) or φ(x + ε), so all of them are reachable, behind a front with
-    jumps too. Only pixels that can move at all are changed: a window of them to one end (odd queries),
-    or some of them, chosen at random, to their other end (even ones), fewer and fewer of them.
+    A corner takes each pixel to its least or its largest value, max(0, x − ε) or min(1, x + ε). Only
+    pixels that can change what the network sees are changed, behind a front that the model declares
+    too: a window of them to one end (odd queries), or some of them, chosen at random, to their other
+    end (even ones), fewer and fewer of them. It needs no gradient and no extra package; AutoAttack's
+    Square has a schedule made for 10,000 queries, this one for any number.
 
     Raises:
         UserError: queries below 1.
-        CannotRun: a model without a front.
         Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> attack = hb.CornerSearch(queries=20)
+        >>> attack(model, test.images, test.labels, hb.LInf(0.1)).fooled.shape
+        torch.Size([20])
     """
 
     queries: int = 5000
@@ -58,11 +66,15 @@ class SquareBehindFront(Attack):
     def cost(self) -> int:
         return max(1, self.queries // 3)
 
-    def cheapest(self) -> "SquareBehindFront":
+    def cheapest(self) -> Self:
         return replace(self, queries=1)
 
     def validate(self, images: Tensor, threat: ThreatModel) -> None:
         require_box(threat)
+
+    def parts(self, model: Classifier) -> tuple[Front, Classifier]:
+        """The front, which may be none at all, and the network behind it."""
+        return front_of(model) or (Chain([]), model)
 
     def search(
         self,
@@ -72,7 +84,7 @@ class SquareBehindFront(Attack):
         threat: ThreatModel,
         generator: Generator,
     ) -> Tensor:
-        front, body = front_and_body(model.model, "front-square")
+        front, body = self.parts(model.model)
         reach = Reach(front, images, threat)
         search = _Search(reach, reach.network(body), labels)
         rows = torch.arange(len(images), device=images.device)
@@ -84,6 +96,27 @@ class SquareBehindFront(Attack):
             search.propose(query, share, rows, take(generator, rows))
         model.forwards += search.forwards
         return reach.pull_back(search.best())
+
+
+@dataclass(frozen=True, kw_only=True)
+class SquareBehindFront(CornerSearch):
+    """`CornerSearch` in the box behind the model's front. There a corner takes each pixel to φ(x − ε) or
+    φ(x + ε), so all of them are reachable, behind a front with jumps too.
+
+    Raises:
+        UserError: queries below 1.
+        CannotRun: a model without a front.
+        Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
+        >>> attack = hb.SquareBehindFront(queries=20)
+        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        torch.Size([20])
+    """
+
+    def parts(self, model: Classifier) -> tuple[Front, Classifier]:
+        return front_and_body(model, "front-square")
 
 
 class _Search:

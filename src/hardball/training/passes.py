@@ -1,0 +1,63 @@
+"""Passes of a model in training, and what they must return.
+
+Shapes: B examples, K classes; images [B, ...] → logits [B, K].
+"""
+
+import torch
+from torch import Tensor, nn
+
+from hardball.certify.intervals import Box, traced
+from hardball.data import Dataset
+from hardball.errors import UserError
+from hardball.isolation import evaluating
+from hardball.training.objectives import Objective
+from hardball.validation import logits_of_copy
+
+
+class Passes(nn.Module):
+    """Several passes of one model in one call: what DDP needs to see them as one.
+
+    Args:
+        model: images → logits.
+        objective: what is trained for; interval bounds are computed if it needs them.
+
+    Raises:
+        CannotRun: an operation of the model without an interval form.
+    """
+
+    def __init__(self, model: nn.Module, *, objective: Objective) -> None:
+        super().__init__()
+        self.model, self.objective = model, objective
+        # in a list: the graph's layers are the model's, and no second ones
+        self._graphs = [traced(model)] if objective.needs_bounds else []
+
+    def forward(
+        self,
+        *batches: Tensor,
+        box: Box | None = None,
+        labels: Tensor | None = None,
+        left: float = 0.0,
+    ) -> list[Tensor]:
+        """Logits of each batch; then, for a box, upper bounds on z_j − z_y in it, y from `labels`, and
+        what the objective finds wrong with the boxes, a scalar."""
+        found: list[Tensor] = [self.model(images) for images in batches]
+        if box is not None and labels is not None:
+            (graph,) = self._graphs
+            every, hidden = self.objective.bounds(graph, box, labels, left)
+            found += [-every, self.objective.penalty(box, hidden)]
+        return found
+
+
+def check_classes(model: nn.Module, data: Dataset) -> None:
+    """See that the model returns one logit per class, before anything is trained or written.
+
+    Raises:
+        UserError: it returns something else, or changes its images.
+    """
+    with evaluating(model), torch.no_grad():
+        found = logits_of_copy(model, data.images[:2]).shape[1]
+    if found != data.classes:
+        raise UserError(
+            f"the model has {found} outputs for the {data.classes} classes of {data.name}; allowed "
+            "is one for each class: change its last layer"
+        )
