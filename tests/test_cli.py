@@ -242,13 +242,16 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     ),
     "data": (
         (*RUN, "--data", "mnis"),
-        "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, digits",
+        "unknown data set 'mnis'; did you mean 'mnist'? there are: cifar10, cifar10-jpeg",
     ),
     "no folder": (
         (*RUN, "--data", "folder", "--data-root", "no"),
         "no folder no/train; --data folder needs a --data-root with train/CLASS/ and test/CLASS/",
     ),
-    "model": ((*RUN, "--model", "net"), "unknown model 'net'; there are: cnn7, digits_cnn"),
+    "model": (
+        (*RUN, "--model", "net"),
+        "unknown model 'net'; did you mean 'resnet8'? there are: cnn7, digits_cnn",
+    ),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
     "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change --model-args"),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),

@@ -72,6 +72,7 @@ def busy(parent: int) -> list[int]:
     return found
 
 
+@pytest.mark.timeout(900)  # half a minute; Ray's processes need many times that on a busy machine
 def test_a_killed_worker_loses_nothing(tmp_path: Path) -> None:
     path = tmp_path / "grid.yaml"
     path.write_text(yaml.safe_dump(GRID))

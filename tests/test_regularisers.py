@@ -11,7 +11,7 @@ import hardball as hb
 from hardball.certify.ibp import propagated
 from hardball.certify.intervals import Box, Intervals, Propagation, traced
 from hardball.training.objectives import IBPLoss
-from hardball.training.regularisers import balance, tightness
+from hardball.training.objectives.regularisers import balance, tightness
 
 EXACT = Propagation(rounding=False)
 

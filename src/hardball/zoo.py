@@ -111,6 +111,11 @@ def load(name: str | Path, folder: Path | str | None = None) -> nn.Module:
         UserError: no such entry, or one that is not whole.
         Untrusted: it names code outside hardball.
         Damaged: its weights are not those that it names.
+
+    Example:
+        >>> hb.load("no-such-network")
+        Traceback (most recent call last):
+        hardball.errors.UserError: unknown network of the zoo 'no-such-network'; ...
     """
     if isinstance(name, Path):
         return read(name).model()
