@@ -9,6 +9,7 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "app": ("gradio",),
     "attacks": ("art", "foolbox", "pyautoattack"),
     "explain": ("captum",),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
     "landscape": ("curvlinops",),
     "ray": ("ray",),
     "report": ("jinja2", "matplotlib", "tensorboard"),
