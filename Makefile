@@ -42,7 +42,7 @@ $(READY): pyproject.toml constraints.txt
 
 # the core's tests with the lowest versions of constraints-lowest.txt, in an environment of their own
 LOWEST := .venv-lowest
-CORE := $(addprefix tests/test_,threats.py pgd.py storage.py cli.py fit.py evaluation.py verify.py data.py) \
+CORE := $(addprefix tests/test_,threats.py pgd.py storage.py cli.py verify.py data.py) \
 	tests/theory/test_gaussian.py
 
 lowest:

@@ -28,7 +28,7 @@ from hardball import (
     load_run,
 )
 from hardball.commands.measure import trained_eps
-from hardball.runs import COLLAPSED, FINISHED
+from hardball.runs import COLLAPSED, FINISHED, noise_of
 from hardball.training.messages import of_noise
 from test_resume import result
 
@@ -111,6 +111,7 @@ def test_it_learns_to_see_through_noise(train: Dataset) -> None:
     assert found.config["objective"]["name"] == "noise"
     assert found.history[-1]["val_adv_accuracy"] > 0.5
     assert found.history[-1]["val_accuracy"] > found.history[-1]["val_adv_accuracy"]
+    assert noise_of(found.config) == 0.3
     with pytest.raises(UserError, match="trained with noise, not for an ε"):
         trained_eps(Path("runs/x"), found.config)
 

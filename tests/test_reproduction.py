@@ -6,17 +6,27 @@ from pathlib import Path
 from typing import Any
 
 import claims
+import numpy as np
 import pytest
+from PIL import Image
 from rich.console import Console
 
+from contexts import SMALL
 from hardball import reproduction
 from hardball.cli.main import main
 from hardball.commands.reproduce.config import ReproduceConfig
 from hardball.commands.reproduce.remake import reproduce
 from hardball.commands.reproduce.trainings import estimate
+from hardball.commands.sweep.grid import Grid
+from hardball.commands.sweep.trial import Trial
+from hardball.commands.train import TrainConfig
+from hardball.data import cifar_files, load_dataset
 from hardball.errors import UserError
+from hardball.evaluation.checks.budget import BUDGETS as CHECKS
+from hardball.presets import merged
 from hardball.reproduction import BUDGETS, RECIPES, TRAININGS, plan
 from hardball.reproduction.answers import answers
+from hardball.reproduction.parts import Accuracy, Checks, Part
 from hardball.reproduction.plan import sample_steps
 from hardball.training import Constant, Iterative
 from hardball.training.attack import TrainingAttack
@@ -33,9 +43,63 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
         long_points=2,
         grid=3,
         n=20,
+        n_strong=5,
         n_explained=20,
+        n_checks=5,
+        fine={"attack": {"steps": 11}},
+        tried={
+            "base": {"data": "digits-bw", "model_args": {"width": 2}, "eps": 0.4, "epochs": 1},
+            "axes": {"seed": [0]},
+            "trials": [{"steps": 1, "step_size": 0.4, "random_start": False}],
+            "probe": {"n": 10, "attacks": ["pgd-20"]},
+        },
+        cifar=replace(
+            BUDGETS["quick"].cifar,
+            training=merged(
+                BUDGETS["quick"].cifar.training,
+                {"model": {"args": {"width": 2}}, "attack": {"steps": 1}, "validation": 800},
+            ),
+            epochs={"direct": 1, "extended": 1},
+            by_kind={
+                "adaptive": {
+                    "curriculum": {"name": "adaptive", "epochs": 1, "finish": 0, "probe_images": 2}
+                }
+            },
+            n=5,
+            n_strong=2,
+            grid=3,
+        ),
     )
     monkeypatch.setitem(reproduction.BUDGETS, "quick", cut)
+    monkeypatch.setattr("hardball.commands.cost.SECONDS", 0.01)
+    monkeypatch.setattr("hardball.commands.sweep.run.MEASURED", 0.01)
+    monkeypatch.setitem(CHECKS, "quick", SMALL)
+    few = ("pgd-3@0.05", "pgd-4@0.01", "pgd-raw-5@5e4")
+    shorter = {
+        key: replace(part, attacks=few) if isinstance(part, Accuracy) else part
+        for key, part in RECIPES["eps05"].parts.items()
+    }
+    monkeypatch.setitem(RECIPES, "eps05", replace(RECIPES["eps05"], parts=shorter))
+    plain = Accuracy(
+        runs=RECIPES["table2"].trainings, eps=(0.03,), attacks=("pgd-2",), strong=("pgd-2",)
+    )
+    monkeypatch.setitem(RECIPES, "table2", replace(RECIPES["table2"], parts={"": plain}))
+    checks: dict[str, Part] = {k: Checks(run="eat-0.4", eps=0.4) for k in ("0.4", "0.5")}
+    monkeypatch.setitem(RECIPES, "appendix-c", replace(RECIPES["appendix-c"], parts=checks))
+
+
+@pytest.fixture
+def cifar(tmp_path: Path) -> Path:
+    """Noise, in the folders of CIFAR-10's image files."""
+    noise = np.random.default_rng(0)
+    for part, count in (("train", cifar_files.TRAIN), ("test", cifar_files.TEST)):
+        for name in cifar_files.CLASSES:
+            folder = tmp_path / "cifar" / "cifar10-jpeg" / part / name
+            folder.mkdir(parents=True)
+            for number in range(count // 10):
+                pixels = noise.integers(0, 256, (16, 16, 3), np.uint8)
+                Image.fromarray(pixels).save(folder / f"{number:04}.png")
+    return tmp_path / "cifar"
 
 
 def made(out: Path, *names: str, **more: Any) -> dict[str, Any]:
@@ -50,6 +114,9 @@ def test_what_others_start_from_is_trained_first() -> None:
             start = TRAININGS[training].start
             assert start is None or start in order[:at]
     assert plan(["all"]).recipes == RECIPES
+    assert plan(["mnist", "cifar"]).recipes == RECIPES
+    cifar = {"table2", "table2-code", "fig2-cifar", "fig5-cifar", "fig9"}
+    assert {*plan(["cifar"]).recipes} == cifar
     assert plan(["fig2", "fig4"]).trainings == plan(["fig4", "fig2"]).trainings
 
 
@@ -95,7 +162,7 @@ def test_remade_once(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("tiny")
 def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
-    made(tmp_path, "fig2")
+    made(tmp_path, "fig10")
     (tmp_path / "runs" / "at-0.3").rename(tmp_path / "runs" / "at-0.2")
     with pytest.raises(UserError, match="another run"):
         made(tmp_path, "fig1")
@@ -105,8 +172,9 @@ def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
 def test_what_collapsed_is_not_extended(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     dead = replace(TRAININGS["at-0.3"], more={"optimizer": {"lr": 1e30}})
     monkeypatch.setitem(reproduction.TRAININGS, "at-0.3", dead)
-    with pytest.raises(UserError, match=r"at-0\.3 ended as"):
-        made(tmp_path, "fig2")
+    with pytest.raises(UserError, match=r"not made: fig10; .*at-0\.3 ended as"):
+        made(tmp_path, "fig10", "fig12")
+    assert (tmp_path / "fig12.json").exists()
 
 
 @pytest.mark.usefixtures("tiny")
@@ -227,3 +295,143 @@ def test_the_page_has_every_result() -> None:
         assert found["name"] in RECIPES
         assert (claims.RESULTS / f"{found['name']}.png").exists()
         assert f"/{found['name']}.png" in text
+
+
+UNTRAINED = pytest.mark.filterwarnings("ignore::hardball.evaluation.sanity.Doubt")
+"""The networks have hardly been trained, which an evaluation says."""
+PAPER = [
+    *("table1", "table2", "l2-remark", "remark1", "eps05", "appendix-b", "appendix-c"),
+    *(f"fig{number}" for number in range(1, 14)),
+]
+
+
+def test_every_table_and_figure_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    assert {*PAPER} <= {*RECIPES}
+    assert all(recipe.parts and recipe.claim for recipe in RECIPES.values())
+    named = {name for recipe in RECIPES.values() for name in recipe.trainings}
+    starts = {TRAININGS[name].start for name in named} - {None}
+    assert named | starts == {*TRAININGS}  # nothing is listed for nobody
+    with pytest.raises(SystemExit, match=r"^0$"):
+        main(["reproduce", "--list"])
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in PAPER)
+
+
+@pytest.mark.parametrize("name", BUDGETS)
+def test_every_training_of_every_budget_can_be_asked_for(name: str) -> None:
+    size = BUDGETS[name]
+    for training in TRAININGS.values():
+        config = TrainConfig.of(training.values(size))
+        config.settings.check_target(config.curriculum.largest)
+        assert config.curriculum.target == training.eps
+    grid = Grid.of(size.tried)
+    trials = [Trial.of(grid.base, own, trusted=False) for own in grid.own_settings()]
+    assert len({one.identity for one in trials}) == len(trials) >= 18
+    assert {one.values["eps"] for one in trials} == {0.45 if name == "quick" else 0.4}
+
+
+def test_settings_of_the_paper() -> None:
+    """FACTS, section 2."""
+    full = BUDGETS["full"]
+
+    def attack(name: str, eps: float) -> tuple[int | None, float | None]:
+        found = TrainConfig.of(TRAININGS[name].values(full)).settings.attack.at(eps)
+        return found.steps, found.step_size
+
+    assert attack("at-0.3", 0.3) == (15, 0.05)
+    assert attack("at-0.3-code", 0.3) == (40, 0.01)
+    assert attack("eat-0.4-code", 0.4) == (200, 0.005)
+    assert attack("iat-0.4-code", 0.18) == (45, 0.01)
+    assert attack("eat-0.5-fine", 0.5) == (200, 0.005)
+    assert attack("cifar-eat-16", 16 / 255) == (20, 2 / 255)
+    direct, extended = (TRAININGS[name].values(full) for name in ("cifar-at-8", "cifar-eat-16"))
+    assert direct["augment"] is True
+    assert extended["augment"] is False
+    assert (direct["epochs"], extended["epochs"]) == (150, 5)
+    assert extended["optimizer"]["lr"] == 1e-3
+    modes = [TRAININGS[n].values(full)["attack"]["mode"] for n in ("cifar-at-8", "cifar-at-8-code")]
+    assert modes == ["eval", "train"]
+
+
+@UNTRAINED
+@pytest.mark.usefixtures("tiny")
+def test_claims_and_sweeps_are_remade(tmp_path: Path) -> None:
+    names = ("l2-remark", "remark1", "appendix-b")
+    found = made(tmp_path, *names)
+    for name in names:
+        assert found[name]["answers"]
+        assert found[name]["cut"]
+        assert (tmp_path / f"{name}.png").exists()
+    assert not estimate(ReproduceConfig([*names], out=tmp_path)).due
+    swept = json.loads((tmp_path / "appendix-b" / "sweep.json").read_text())
+    assert len(swept["trials"]) == 2
+
+
+@UNTRAINED
+@pytest.mark.usefixtures("tiny")
+def test_the_checklist_is_remade(tmp_path: Path) -> None:
+    found = made(tmp_path, "appendix-c")["appendix-c"]
+    items = [one["claim"].split()[0] for one in found["answers"][:-1]]
+    assert {*map(str, range(1, 13)), "3.3"} == {*items}
+    brute = next(one for one in found["answers"] if one["claim"].startswith("8 "))
+    assert "hours at this speed" in brute["numbers"]["note"]
+
+
+@UNTRAINED
+@pytest.mark.usefixtures("tiny")
+def test_cifar_is_remade(tmp_path: Path, cifar: Path) -> None:
+    found = made(tmp_path / "out", "fig9", "table2", "fig5-cifar", cifar_root=cifar)
+    assert "1,000 training images of CIFAR-10" in found["table2"]["cut"]
+    assert len(found["table2"]["answers"]) == 6
+    assert len(found["fig9"]["answers"]) == 2
+
+
+def test_no_cifar(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"no CIFAR-10 in .*nowhere"):
+        estimate(ReproduceConfig(["fig9"], out=tmp_path, cifar_root=tmp_path / "nowhere"))
+    with pytest.raises(UserError, match="unknown form of CIFAR-10 'jpeg'"):
+        ReproduceConfig(["fig9"], cifar="jpeg")
+
+
+def test_cifar_from_files(cifar: Path) -> None:
+    small = load_dataset("cifar10-small", cifar, "test")
+    assert small.labels.bincount().tolist() == [50] * 10
+    assert len(small.labels[:50].unique()) == 10
+    whole = load_dataset("cifar10-jpeg", cifar / "cifar10-jpeg", "test")
+    assert len(whole) == 500
+    assert load_dataset("cifar10-small", cifar, "train").labels.bincount().tolist() == [100] * 10
+
+
+def test_answers_about_the_new_claims() -> None:
+    def run(name: str, *left: float, clean: float = 0.9) -> dict[str, Any]:
+        measured = {
+            "clean": {"accuracy": clean},
+            "robust": [{"eps": e, "accuracy": a} for e, a in enumerate(left)],
+            "scores": [{"after": {"accuracy": a}} for a in left],
+        }
+        return {"name": name, "attacks": measured, "strong": measured}
+
+    two = {"": {"runs": [run("eat-0.4", 0.6), run("at-0.3", 0.3)]}}
+    assert holds("l2-remark", two) == [True, True]
+    assert holds("l2-remark", {"": {"runs": [run("a", 0.4), run("b", 0.38)]}}) == [False, False]
+    rows = [run("cifar-at-8", 0.53, 0.18, 0.01, clean=0.87), run("cifar-adaptive", 0.1, 0.1, 0.1)]
+    assert holds("table2", {"": {"runs": rows}}) == [True, None]
+    ends = {"eat-0.4": 0.3, "eat-0.4-standard": 2.3}
+    curves = {"runs": [curve(name, [0.4], [loss]) for name, loss in ends.items()]}
+    both = {"": curves, "accuracy": {"runs": [run(name, 0.1) for name in ends]}}
+    assert holds("remark1", both) == [True]
+    masked = {
+        "0.5": {"runs": [run("eat-0.5", 0.8, 0.3, 0.2)]},
+        "0.4": {"runs": [run("eat-0.4", 0.9, 0.89, 0.88)]},
+        "again": {"runs": [run("eat-0.5-fine", 0.3, 0.3, 0.2)]},
+        "curves": {"runs": [curve("eat-0.5", [0.5], [0.6]), curve("eat-0.5-fine", [0.5], [1.2])]},
+    }
+    assert holds("eps05", masked) == [True] * 4
+
+    def trial(status: str, **own: Any) -> dict[str, Any]:
+        return {"name": "x", "own": own, "status": status, "clean": 1, "trained": 1, "probe": 0}
+
+    trials = [trial("collapsed"), trial("failed"), trial("masked", steps=1)]
+    assert holds("appendix-b", {"": {"trials": trials}}) == [True, True]
+    trials = [trial("learned"), trial("learned", steps=1)]
+    assert holds("appendix-b", {"": {"trials": trials}}) == [False, False]

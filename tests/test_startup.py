@@ -1,6 +1,7 @@
 """What starting costs: which packages are imported, and when."""
 
 import os
+import signal
 import subprocess
 import sys
 from inspect import ismodule
@@ -175,6 +176,7 @@ def test_an_interrupt_at_any_import_is_one_line(number: int, tmp_path: Path) -> 
         env=os.environ | {"PYTHONPATH": path, "INTERRUPT_AT": str(number)},
         cwd=tmp_path,
     )
-    said = (own(ended.stdout), own(ended.stderr))
-    assert (ended.returncode, *said) == (130, "", "hardball: interrupted\n")
+    assert (own(ended.stdout), own(ended.stderr)) == ("", "hardball: interrupted\n")
+    # 130 in a shell both: Python ends by the signal itself where C code had met the interrupt
+    assert ended.returncode in (130, -signal.SIGINT)
     assert not (tmp_path / "runs").exists()

@@ -111,21 +111,62 @@ def fast() -> str:
     return tables.table(["training, 0→0.4", "sample-steps", "minutes", *head], rows) + "\n"
 
 
+def smoothing() -> str:
+    """The study of smoothing at large σ, once it has been made."""
+    path = "results/smoothing.json"
+    return study_table(read(path)) if (ROOT / path).exists() else ""
+
+
 def _benchmark(name: str) -> Callable[[], str]:
     return lambda: tables.TABLES[name](read(f"benchmarks/results/{name}.json")) + "\n"
 
 
-def smoothing() -> str:
-    """Training at a large σ, from random weights and along curricula."""
-    return study_table(read("results/smoothing.json"))
+def front() -> str:
+    """What attacks leave of networks behind a rounding front."""
+    rows = []
+    for name, found in read("results/front.json")["networks"].items():
+        exact, everything = found["exact"]["after"], found["all"]["after"]
+        last, few = list(exact.values())[-1], list(everything.values())[-1]
+        rows.append(
+            [
+                name,
+                str(found["exact"]["n"]),
+                f"{found['exact']['clean']['accuracy']:.1%}",
+                f"{exact['front-pgd-200']['accuracy']:.1%}",
+                f"**{last['accuracy']:.1%}** ({_interval([last['low'], last['high']])})",
+                f"{everything['apgd-ce']['accuracy']:.1%}",
+                f"**{few['accuracy']:.1%}** ({_interval([few['low'], few['high']])}), n={few['n']}",
+            ]
+        )
+    head = ["network, images", "n", "clean", "PGD behind the front", "and `front-square` (95%)"]
+    head += ["APGD-CE in image space alone", "all, AutoAttack and Square (95%)"]
+    return tables.table(head, rows) + "\n"
+
+
+def adaptive() -> str:
+    """How often the adaptive curriculum and the fixed ramp learn, seed by seed."""
+    rows = [
+        [
+            name,
+            f"{found['learned']} of {found['of']}",
+            *(f"{found[f'accuracy_{which}']:.1%}" for which in ("least", "mean", "largest")),
+            *(f"{found[f'sample_steps_{which}'] / 1e6:.2f} M" for which in ("mean", "largest")),
+        ]
+        for name, found in read("results/adaptive.json")["digits_bw"].items()
+        if name != "attacks"
+    ]
+    head = ["training", "seeds that learned", "least accurate", "mean", "most accurate"]
+    return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
 
 
 PARTS: dict[str, Callable[[], str]] = {
+    "adaptive": adaptive,
+    "front": front,
     "reproduction": reproduction,
-    "smoothing": smoothing,
     "demo": demo,
     "verdicts": verdicts,
     "fast": fast,
+    "smoothing": smoothing,
     **{name: _benchmark(name) for name in tables.TABLES},
 }
 COMMAND = "python tools/claims.py --write"

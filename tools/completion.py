@@ -118,7 +118,7 @@ def main() -> None:
     if sys.argv[1:] == ["--write"]:
         FILE.write_text(text)
     else:
-        sys.exit("" if FILE.read_text() == text else "completion.json is not of these commands")
+        sys.exit(0 if FILE.read_text() == text else "completion.json is not of these commands")
 
 
 if __name__ == "__main__":

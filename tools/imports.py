@@ -31,7 +31,7 @@ LEVELS: list[set[str]] = [
     },
     {"fronts", "perf"},
     {"attacks", "certify", "models", "data", "theory"},
-    {"runs"},
+    {"runs", "zoo"},
     {"training", "evaluation", "interpretation", "landscape", "verification"},
     {"interchange", "report", "presets"},
     {"reproduction"},

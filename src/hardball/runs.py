@@ -66,6 +66,7 @@ SECTIONS: dict[str, dict[str, Any]] = {
         "args": dict | None,
         "front": str | None,
         "front_args": dict | None,
+        "init": str | None,
         "shape": list[int],
         "classes": int,
     },
@@ -301,6 +302,13 @@ def model_from(config: Config, *, trust: bool = False) -> nn.Module:
         front=spec.get("front"),
         front_args=spec.get("front_args"),
     )
+
+
+def noise_of(config: Config) -> float | None:
+    """The σ that a run was trained for with Gaussian noise; None if it was trained otherwise."""
+    if (config.get("objective") or {}).get("name") != "noise":
+        return None
+    return float(config["curriculum"]["target"])
 
 
 def read_metrics(folder: RunFolder) -> list[dict[str, float]]:

@@ -46,9 +46,8 @@ class CornerSearch(Attack):
         Unsupported: a norm whose ball is no box.
 
     Example:
-        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
-        >>> attack = hb.SquareBehindFront(queries=20)
-        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        >>> attack = hb.CornerSearch(queries=20)
+        >>> attack(model, test.images, test.labels, hb.LInf(0.1)).fooled.shape
         torch.Size([20])
     """
 
@@ -108,6 +107,12 @@ class SquareBehindFront(CornerSearch):
         UserError: queries below 1.
         CannotRun: a model without a front.
         Unsupported: a norm whose ball is no box.
+
+    Example:
+        >>> rounded = torch.nn.Sequential(hb.Rounding(), model)
+        >>> attack = hb.SquareBehindFront(queries=20)
+        >>> attack(rounded, test.images, test.labels, hb.LInf(0.3)).fooled.shape
+        torch.Size([20])
     """
 
     def parts(self, model: Classifier) -> tuple[Front, Classifier]:

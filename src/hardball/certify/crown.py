@@ -42,6 +42,14 @@ class CROWNIBP(IBP):
 
     Sound for the float32 network: the ReLUs' intervals hold what float32 computes, and each layer's
     rounding is charged to the bound with the weight that the layer has in it.
+
+    Example:
+        >>> network = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 10)).eval()
+        >>> found = hb.evaluate(
+        ...     network, test, eps=0.01, attacks={"fgsm": hb.fgsm()}, certify={"crown": hb.CROWNIBP()}
+        ... )
+        >>> found.certified[0.01].right <= found.worst[0.01].right
+        True
     """
 
     def margins(

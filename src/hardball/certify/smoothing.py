@@ -68,7 +68,13 @@ def gaussian_quantile(p: Tensor) -> Tensor:
 
 @dataclass(frozen=True, kw_only=True, eq=False)
 class SmoothCertificate:
-    """What `certify_smooth` found of B images."""
+    """What `certify_smooth` found of B images.
+
+    Example:
+        >>> found = hb.certify_smooth(model, test.images[:2], sigma=0.5, samples=(10, 100))
+        >>> print((found.radius >= 0).all())
+        tensor(True)
+    """
 
     sigma: float
     alpha: float
@@ -145,7 +151,7 @@ def certify_smooth(
         alpha: probability of a wrong certificate, in (0, 1), for each image.
         seed: of the noise; that of an image depends on `seed` and its index alone.
         indices: the images' places in their data; by default 0 … B − 1.
-        batch_size: draws at a time (whole `BLOCK`s of one image); changes speed and memory.
+        batch_size: draws at a time (whole blocks of one image); changes speed and memory.
         after: called after each image.
 
     Returns:
@@ -158,6 +164,11 @@ def certify_smooth(
     Source: Cohen, Rosenfeld & Kolter, ICML 2019, arXiv 1902.02918. The arithmetic is that of Voráček &
     Hein, ICLR 2023, arXiv 2207.07209: images and noise on a grid of float32, where sums are exact.
     What remains: the random numbers are pseudo-random, and f must answer the same input alike.
+
+    Example:
+        >>> found = hb.certify_smooth(model, test.images[:2], sigma=0.5, samples=(10, 100))
+        >>> found.counts.shape[0]
+        2
     """
     check_smoothing(sigma=sigma, samples=samples, alpha=alpha, batch_size=batch_size)
     validate_images(images)

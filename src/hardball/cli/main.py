@@ -110,6 +110,23 @@ LANDSCAPE = {
     ),
 }
 
+ZOO = {
+    "list": Command(
+        place="hardball.cli.zoo:show",
+        about="The networks of the zoo, with what was measured of them.",
+    ),
+    "load": Command(
+        place="hardball.cli.zoo:load",
+        about="Check a network of the zoo, show its card, and copy its weights where asked for.",
+        arguments="NAME",
+    ),
+    "add": Command(
+        place="hardball.cli.zoo:add",
+        about="Make an entry of the zoo from a run and its evaluation: weights, config and model card.",
+        arguments="RUN",
+    ),
+}
+
 COMMANDS: dict[str, Command | Group] = {
     "demo": Command(
         place="hardball.cli.demo:demo",
@@ -160,10 +177,16 @@ COMMANDS: dict[str, Command | Group] = {
     ),
     "reproduce": Command(
         place="hardball.cli.reproduce:reproduce",
-        about="Remake the paper's figures: trainings, measurements, pictures, and whether each claim "
-        "shows.",
+        about="Remake the paper's tables and figures: trainings, measurements, pictures, and whether "
+        "each claim shows.",
         parses=True,
     ),
+    "sweep": Command(
+        place="hardball.cli.sweep:sweep",
+        about="Train every trial of a grid, end those early that are stuck, and make one table of them.",
+        parses=True,
+    ),
+    "zoo": Group(what="Trained networks that come with hardball", parts=ZOO),
     "explain": Command(
         place="hardball.cli.explain:explain",
         about="Saliency and perturbations of runs side by side, and how interpretable they are.",

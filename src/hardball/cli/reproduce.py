@@ -16,13 +16,16 @@ from hardball.reproduction import BUDGETS, RECIPES
 
 
 def reproduce(words: Sequence[str]) -> int:
-    """Remake the paper's figures: trainings, measurements, pictures, and whether each claim shows.
+    """Remake the paper's tables and figures: trainings, measurements, pictures, and whether each claim
+    shows.
 
     Shows the cost and asks before it starts. Killed or interrupted, it continues when the same command
     is given again.
     """
     parser = Parser("reproduce", "NAME ...", description=about(reproduce))
-    parser.add_argument("names", nargs="*", help="fig1 … fig13, or all")
+    parser.add_argument(
+        "names", nargs="*", help="table1, fig1 … (--list shows them), or all, mnist, cifar"
+    )
     parser.add_class_arguments(ReproduceConfig, None, skip={"names"})
     parser.add_argument("--list", action="store_true", help="show what there is, and end")
     parser.add_argument("--yes", action="store_true", help="start without a question")
@@ -54,7 +57,12 @@ def _show_all(console: Console) -> None:
     for heading in ("name", "shows", "the paper says", "trainings"):
         table.add_column(heading)
     for name, recipe in RECIPES.items():
-        table.add_row(name, recipe.title, recipe.claim, ", ".join(recipe.trainings) or "none")
+        table.add_row(
+            name,
+            recipe.title,
+            recipe.claim,
+            ", ".join(recipe.trainings) or ("a sweep" if recipe.trains else "none"),
+        )
     console.print(table)
     for budget in BUDGETS.values():
         console.print(f"--budget {budget.name}: {budget.about}", highlight=False)
@@ -65,8 +73,7 @@ def _show_cost(found: Estimate, console: Console) -> None:
         console.print("all trainings are there", highlight=False)
         return
     table = Table(
-        title=f"To be trained, at {found.speed:,.0f} sample-steps/s (measured now)",
-        title_justify="left",
+        title="To be trained, at the speed of this machine (measured now)", title_justify="left"
     )
     table.add_column("training")
     table.add_column("sample-steps", justify="right")
@@ -74,8 +81,7 @@ def _show_cost(found: Estimate, console: Console) -> None:
     for one in found.due:
         table.add_row(one.name, f"{one.sample_steps:,}", f"{one.seconds / 60:.1f}")
     table.add_section()
-    steps = sum(one.sample_steps for one in found.due)
-    table.add_row("all", f"{steps:,}", f"{found.seconds / 60:.1f}")
+    table.add_row("all", f"{found.sample_steps:,}", f"{found.seconds / 60:.1f}")
     console.print(table)
 
 

@@ -39,6 +39,7 @@ from hardball.commands.words import flags_of
 from hardball.errors import Damaged, Unsupported, UserError
 from hardball.evaluation.forward import accepting
 from hardball.evaluation.results import Accuracy
+from hardball.runs import noise_of
 
 SECONDS_BETWEEN_SAVES = 30.0
 
@@ -169,13 +170,13 @@ def _sigma(config: SmoothConfig) -> float:
     """
     if config.sigma is not None:
         return config.sigma
-    trained = config_of(config.run)
-    if (trained.get("objective") or {}).get("name") != "noise":
+    trained = noise_of(config_of(config.run))
+    if trained is None:
         raise UserError(
             f"{config.run} was not trained with noise; pass the σ to smooth with, e.g. `sigma=0.5` (a "
             "network that never saw noise is seldom right under it)"
         )
-    return float(trained["curriculum"]["target"])
+    return trained
 
 
 def _asked(config: SmoothConfig, sigma: float, found: Subject) -> dict[str, Any]:

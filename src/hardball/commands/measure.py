@@ -18,7 +18,7 @@ from hardball.evaluation.journal import scope_of
 from hardball.evaluation.preflight import usable
 from hardball.evaluation.workers import check_processes
 from hardball.places import Places
-from hardball.runs import Config
+from hardball.runs import Config, noise_of
 from hardball.threats import ThreatModel
 
 Say = Callable[[str], object]
@@ -104,7 +104,7 @@ def trained_eps(run: Path, config: Config) -> float:
     Raises:
         UserError: its config does not say, or it was trained with noise.
     """
-    if (config.get("objective") or {}).get("name") == "noise":
+    if noise_of(config) is not None:
         raise UserError(
             f"{run} was trained with noise, not for an ε; pass `eps` to attack it, or certify it: "
             f"hardball certify-smooth {run}"

@@ -37,7 +37,11 @@ def train_command(run: Path, config: Config) -> str | None:
     words.append(f"--eps {_word(curriculum['target'])}")
     asked = {
         "data": data,
-        "model": {"name": model["name"], "args": model.get("args") or {}},
+        "model": {
+            "name": model["name"],
+            "args": model.get("args") or {},
+            "init": model.get("init"),
+        },
         "curriculum": _own(curriculum),
         **{name: config[name] for name in Settings().as_config() if name in config},
     }
@@ -78,8 +82,8 @@ def _flags(name: str, value: Any, usual: Any) -> list[str]:
             words += [f"--{name}-args {_word(one)}"] if one != (known.get("args") or {}) else []
         elif inner == "name":
             words.append(f"--{name} {_word(one)}")
-        elif inner == "epochs":
-            words.append(f"--epochs {_word(one)}")
+        elif inner in ("epochs", "init"):
+            words += [f"--{inner} {_word(one)}"] if one is not None else []
         else:
             words.append(f"--{name}-{inner.replace('_', '-')} {_word(one)}")
     return words

@@ -11,7 +11,7 @@ from torch import nn
 
 from hardball import models, names, storage
 from hardball.data import load_dataset
-from hardball.errors import UserError
+from hardball.errors import UserError, unknown
 from hardball.runs import Config, Run, RunFolder, model_from
 from hardball.seeding import derive
 from hardball.training import Adaptive, Constant, Curriculum, Settings, checkpoint, fit
@@ -25,6 +25,8 @@ DEFAULT_MODELS = {
     "mnist": "mnist_cnn",
     "fashion-mnist": "mnist_cnn",
     "cifar10": "resnet18",
+    "cifar10-jpeg": "resnet18",
+    "cifar10-small": "resnet8",
 }
 
 
@@ -33,8 +35,9 @@ class DataConfig:
     """What to train on."""
 
     name: str = "digits"
-    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, folder
-    (DATA_ROOT/train/CLASS/*.png), or your own package.module:function."""
+    """digits, digits-bw (black and white), mnist, fashion-mnist, cifar10, cifar10-jpeg (from image files),
+    cifar10-small (1,000 images), folder (DATA_ROOT/train/CLASS/*.png), or your own
+    package.module:function."""
     root: Path = Path("data")
     """Where the data is, in torchvision's layout; what is missing is downloaded there."""
 
@@ -44,8 +47,8 @@ class ModelConfig:
     """The network."""
 
     name: str | None = None
-    """mnist_cnn, digits_cnn, strided_cnn, cnn7, resnet18, resnet50 or your own package.module:Class; by
-    default the usual one for the data."""
+    """mnist_cnn, digits_cnn, strided_cnn, cnn7, resnet8, resnet18, resnet50 or your own
+    package.module:Class; by default the usual one for the data."""
     args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the model, as YAML: '{padding: true}'."""
     front: str | None = None
@@ -53,8 +56,12 @@ class ModelConfig:
     your own model."""
     front_args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the front, as YAML: '{threshold: 0.4}', '{steepness: 40}'."""
+    init: str | None = None
+    """How random weights are drawn: glorot, he or orthogonal; by default as PyTorch does."""
 
     def __post_init__(self) -> None:
+        if self.init is not None and self.init not in models.INITIALS:
+            raise unknown("initialisation", self.init, models.INITIALS)
         if self.front_args and self.front is None:
             raise UserError(
                 f"`front_args={self.front_args}` without `front`, whose they are; name one: "
@@ -65,6 +72,7 @@ class ModelConfig:
         """What config.yaml says of the network, enough to build it again."""
         front = {"front": self.front, "front_args": self.front_args} if self.front else {}
         made = {"name": self.named(data), "args": self.args}
+        made |= {"init": self.init} if self.init else {}
         return made | front | {"shape": list(shape), "classes": classes}
 
     def named(self, data: str) -> str:
@@ -158,6 +166,10 @@ def train(
     """
     settings = config.settings
     settings.check_target(config.curriculum.largest)
+    if origin is not None and config.model.init is not None:
+        raise UserError(
+            f"`init={config.model.init}` for weights that are those of {origin}; leave it out"
+        )
     out = config.folder(origin)
     if not resume:
         RunFolder(out).refuse_if_taken()
@@ -296,7 +308,11 @@ def fresh(about: Config, seed: int, *, trust: bool) -> nn.Module:
     """The model with initial weights that depend on the seed alone."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(derive(seed, 0))
-        return model_from(about, trust=trust)
+        model = model_from(about, trust=trust)
+        initial = about["model"].get("init")
+        if initial is not None:
+            models.initialise(model, initial)
+        return model
 
 
 def prepare(model: nn.Module, settings: Settings) -> None:

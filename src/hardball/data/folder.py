@@ -53,15 +53,24 @@ def folder(root: Path, train: bool) -> Dataset:
     left = [name for name in empty if (part / name).is_dir()]
     if left:
         warnings.warn(f"no images of the classes {left} in {part}", stacklevel=2)
-    images = _alike([(path, _pixels(path)) for files in by_class.values() for path in files])
     return Dataset(
         name="folder",
-        images=torch.from_numpy(images).permute(0, 3, 1, 2).contiguous(),
+        images=images_of([path for files in by_class.values() for path in files]),
         labels=torch.tensor(
             [label for label, files in enumerate(by_class.values()) for _ in files]
         ),
         classes=len(names),
     )
+
+
+def images_of(paths: list[Path]) -> torch.Tensor:
+    """Image files of one size and colour mode as float32 [N, C, H, W] in [0, 1].
+
+    Raises:
+        UserError: one that is no image, would lose something, or is of another shape than the first.
+    """
+    images = _alike([(path, _pixels(path)) for path in paths])
+    return torch.from_numpy(images).permute(0, 3, 1, 2).contiguous()
 
 
 UNREADABLE = (

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from hardball import names
+from hardball.data.cifar_files import cifar10_jpeg, cifar10_small
 from hardball.data.dataset import Dataset
 from hardball.data.digits import digits, digits_bw
 from hardball.data.folder import folder
@@ -21,6 +22,8 @@ DATASETS: dict[str, Callable[[Path, bool], Dataset]] = {
     "mnist": torchvision("mnist", "MNIST"),
     "fashion-mnist": torchvision("fashion-mnist", "FashionMNIST"),
     "cifar10": torchvision("cifar10", "CIFAR10"),
+    "cifar10-jpeg": cifar10_jpeg,
+    "cifar10-small": cifar10_small,
     "folder": folder,
 }
 """name → loader of (root, train?)."""

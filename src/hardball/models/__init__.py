@@ -2,6 +2,17 @@
 
 from hardball.models.build import build
 from hardball.models.fronts import FRONTS, Rounding
+from hardball.models.initial import INITIALS, initialise
 from hardball.models.networks import MODELS, ConvNet, Normalize, mnist_cnn
 
-__all__ = ["FRONTS", "MODELS", "ConvNet", "Normalize", "Rounding", "build", "mnist_cnn"]
+__all__ = [
+    "FRONTS",
+    "INITIALS",
+    "MODELS",
+    "ConvNet",
+    "Normalize",
+    "Rounding",
+    "build",
+    "initialise",
+    "mnist_cnn",
+]

@@ -171,13 +171,17 @@ def _with_hidden(
     return nn.Sequential(*convs, nn.Flatten(), *middle, nn.Linear(hidden, classes))
 
 
+CIFAR_MEAN, CIFAR_STD = (0.4914, 0.4822, 0.4465), (0.2023, 0.1994, 0.2010)
+"""Of CIFAR-10's training images."""
+
+
 def cifar_resnet(
     shape: Sequence[int],
     classes: int,
     *,
     depth: int = 18,
-    mean: Sequence[float] = (0.4914, 0.4822, 0.4465),
-    std: Sequence[float] = (0.2023, 0.1994, 0.2010),
+    mean: Sequence[float] = CIFAR_MEAN,
+    std: Sequence[float] = CIFAR_STD,
 ) -> nn.Module:
     """torchvision's ResNet-18 or -50 with the CIFAR stem (3×3 convolution, no pooling) behind
     `Normalize` (defaults: CIFAR-10's)."""
@@ -196,6 +200,66 @@ def cifar_resnet(
     return nn.Sequential(Normalize(mean, std), net)
 
 
+class Residual(nn.Module):
+    """Two 3×3 convolutions and the identity beside them (He et al. 2016); a 1×1 convolution where the
+    size changes."""
+
+    def __init__(self, before: int, after: int, stride: int) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(before, after, 3, stride=stride, padding=1, bias=False)
+        self.norm1 = nn.BatchNorm2d(after)
+        self.second = nn.Conv2d(after, after, 3, padding=1, bias=False)
+        self.norm2 = nn.BatchNorm2d(after)
+        self.beside = nn.Sequential()
+        if stride != 1 or before != after:
+            self.beside = nn.Sequential(
+                nn.Conv2d(before, after, 1, stride=stride, bias=False), nn.BatchNorm2d(after)
+            )
+
+    def forward(self, x: Tensor) -> Tensor:
+        inside = self.norm2(self.second(F.relu(self.norm1(self.first(x)))))
+        return F.relu(inside + self.beside(x))
+
+
+def resnet8(
+    shape: Sequence[int],
+    classes: int,
+    *,
+    width: int = 16,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+) -> nn.Module:
+    """A small ResNet: three stages of one block, of width, 2·width and 4·width channels (78,000
+    parameters), behind `Normalize`.
+
+    Args:
+        width: channels of the first stage.
+        mean: of the pixels, by channel; by default CIFAR-10's for colour images, ½ for grey ones.
+        std: the same.
+    """
+    if width < 1:
+        raise UserError(f"`width={width}`; allowed is 1 or more")
+    colour = shape[0] == len(CIFAR_MEAN)
+    mean = mean or (CIFAR_MEAN if colour else (0.5,) * shape[0])
+    std = std or (CIFAR_STD if colour else (0.5,) * shape[0])
+    if len(mean) != shape[0]:
+        raise UserError(
+            f"mean and std of {len(mean)} channels for images of {shape[0]}; pass both in `model_args`"
+        )
+    return nn.Sequential(
+        Normalize(mean, std),
+        nn.Conv2d(shape[0], width, 3, padding=1, bias=False),
+        nn.BatchNorm2d(width),
+        nn.ReLU(),
+        Residual(width, width, 1),
+        Residual(width, 2 * width, 2),
+        Residual(2 * width, 4 * width, 2),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(4 * width, classes),
+    )
+
+
 def resnet18_cifar(shape: Sequence[int], classes: int, **args: Any) -> nn.Module:
     """`cifar_resnet` of depth 18."""
     return cifar_resnet(shape, classes, depth=18, **args)
@@ -211,6 +275,7 @@ MODELS: dict[str, Callable[..., nn.Module]] = {
     "digits_cnn": digits_cnn,
     "strided_cnn": strided_cnn,
     "cnn7": cnn7,
+    "resnet8": resnet8,
     "resnet18": resnet18_cifar,
     "resnet50": resnet50_cifar,
 }

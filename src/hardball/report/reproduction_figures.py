@@ -1,11 +1,17 @@
 """The paper's figures, remade: results of a recipe's parts in, one matplotlib figure out."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from hardball.report import explain_figures, landscape_figures, style, theory_figures
+from hardball.report import (
+    explain_figures,
+    landscape_figures,
+    style,
+    sweep_tables,
+    theory_figures,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -20,17 +26,21 @@ def figure(name: str, title: str, parts: Parts, cut: str) -> "Figure":
     Args:
         name: of the recipe, e.g. fig3.
         title: what it shows.
-        parts: part → result, all of one kind.
+        parts: part → result; those of the first one's kind are drawn.
         cut: what was left out of the paper's settings; stands below the picture.
     """
-    first = next(iter(parts.values()))
-    drawn = _DRAWN[first.get("kind", "curves" if "runs" in first else "bernoulli")](parts)
-    number = name.removeprefix("fig")
-    which = f"Figure {number}" if number != name else name
+    kind = _kind(next(iter(parts.values())))
+    drawn = _DRAWN[kind]({key: part for key, part in parts.items() if _kind(part) == kind})
+    number = name.removeprefix("fig").replace("-cifar", ", CIFAR-10")
+    which = f"Figure {number}" if name.startswith("fig") else name
     drawn.suptitle(f"{which}: {title}", fontsize=11, wrap=True)
     if cut:
         drawn.supxlabel(f"cut: {cut}", fontsize=style.SMALL - 1, color="dimgray", wrap=True)
     return drawn
+
+
+def _kind(part: Mapping[str, Any]) -> str:
+    return str(part.get("kind", "curves" if "runs" in part else "bernoulli"))
 
 
 def _curves(parts: Parts) -> "Figure":
@@ -126,6 +136,38 @@ def _bars(axes: "Axes", run: Mapping[str, Any], which: str, labels: list[str]) -
         labels.append(f"{run['name']}: {name} (n={measured['n']})")
 
 
+def _checks(parts: Parts) -> "Figure":
+    """What each check measured, as a table for each network."""
+    drawn = style.blank(5.2 * len(parts), 7.0)
+    panels = drawn.subplots(1, len(parts), squeeze=False)[0]
+    for axes, part in zip(panels, parts.values(), strict=True):
+        rows = [
+            [f"{one['number']} {one['name']}", one["found"], one["status"]]
+            for one in part["checklist"]["checks"]
+        ]
+        _text_table(axes, ("check", "found", "result"), rows)
+        axes.set_title(f"{part['run']['name']}: {part['verdict']['word']}", fontsize=style.SMALL)
+    return drawn
+
+
+def _swept(parts: Parts) -> "Figure":
+    """The trials and how each ended."""
+    (part,) = parts.values()
+    rows = [list(row[:5]) for row in sweep_tables.rows(part)]
+    drawn = style.blank(8.4, 1.6 + 0.24 * len(rows))
+    _text_table(drawn.subplots(), sweep_tables.HEADINGS[:5], rows)
+    return drawn
+
+
+def _text_table(axes: "Axes", headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    axes.axis("off")
+    if rows:
+        made = axes.table([list(row) for row in rows], colLabels=list(headings), loc="center")
+        made.auto_set_font_size(False)
+        made.set_fontsize(style.SMALL - 1)
+        made.auto_set_column_width(list(range(len(headings))))
+
+
 def _surface(parts: Parts) -> "Figure":
     (part,) = parts.values()
     return theory_figures.l0_surface(np.asarray(part["surface"]), part["k"], part["t"])
@@ -139,4 +181,6 @@ _DRAWN: dict[str, Callable[[Parts], "Figure"]] = {
     "bernoulli": _surface,
     "explain": _saliency,
     "accuracy": _accuracy,
+    "checks": _checks,
+    "sweep": _swept,
 }

@@ -7,6 +7,7 @@ from typing import Any
 from hardball.errors import as_flags
 from hardball.report.blocks import Badge, Tone
 from hardball.report.results import RunResults
+from hardball.runs import noise_of
 
 TONES: Mapping[str, Tone] = {
     "trustworthy": "good",
@@ -106,6 +107,8 @@ def _best(runs: Sequence[RunResults]) -> tuple[float, RunResults, Mapping[str, A
 
 def _unmeasured(run: RunResults) -> str:
     trained = "no ε" if run.target is None else f"ε={run.target:g}"
+    noise = noise_of(run.config)
+    trained = trained if noise is None else f"noise of σ={noise:g}"
     epochs = f"{len(run.history)} epochs" if len(run.history) != 1 else "1 epoch"
     state = "still unfinished after" if run.unfinished else "trained for"
     return f"{state} {epochs}, for {trained}; its accuracy under attack has not been measured."

@@ -1,6 +1,6 @@
 """What has to be trained for some recipes, in which order, at which cost."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,6 +10,12 @@ from hardball.reproduction.trainings import TRAININGS, Training
 
 ALL = "all"
 """Every recipe."""
+GROUPS: dict[str, Callable[[Recipe], bool]] = {
+    ALL: lambda _: True,
+    "mnist": lambda recipe: recipe.on == "mnist",
+    "cifar": lambda recipe: recipe.on == "cifar",
+}
+"""Names of several recipes."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -21,25 +27,25 @@ class Planned:
 
 
 def plan(names: Sequence[str], left_out: Collection[str] = ()) -> Planned:
-    """What the recipes of these names need; "all" is every recipe.
+    """What the recipes of these names, or of these groups, need.
 
     Args:
-        names: of recipes.
+        names: of recipes and of `GROUPS`.
         left_out: trainings that a budget leaves out, with what needs them.
 
     Raises:
         UserError: no name, or one that does not exist.
     """
     if not names:
-        raise UserError(f"no name; name one or several of: {', '.join(RECIPES)}, {ALL}")
+        raise UserError(f"no name; name one or several of: {', '.join([*RECIPES, *GROUPS])}")
     wanted: dict[str, Recipe] = {}
     for name in names:
-        if name == ALL:
-            wanted |= RECIPES
+        if name in GROUPS:
+            wanted |= {key: recipe for key, recipe in RECIPES.items() if GROUPS[name](recipe)}
         elif name in RECIPES:
             wanted[name] = RECIPES[name]
         else:
-            raise unknown("table or figure", name, [*RECIPES, ALL])
+            raise unknown("table or figure", name, [*RECIPES, *GROUPS])
     wanted = {name: recipe.without(left_out) for name, recipe in wanted.items()}
     ordered: dict[str, Training] = {}
     for recipe in wanted.values():

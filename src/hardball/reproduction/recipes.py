@@ -1,103 +1,34 @@
-"""The paper's figures: what each measures, on which trainings.
-
-A recipe is a list of parts. A part says what is measured and nothing of how: `commands/reproduce`
-makes it with the commands that a user would give.
-"""
+"""The paper's tables, figures and numbered claims: what each measures, on which trainings."""
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-RANDOM = "random"
-"""In place of a training: random weights."""
-
+from hardball.reproduction.parts import (
+    RANDOM,
+    Accuracy,
+    Checks,
+    Curves,
+    Part,
+    Plane,
+    Saliency,
+    Segment,
+    Settling,
+    Surface,
+    Sweep,
+)
+from hardball.reproduction.trainings import TRAININGS, On
 
 AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
 """Its standard version."""
+STRONG = ("pgd-200-x10", "pgd-margin-100-x5", *AUTOATTACK)
 SECTION_33 = ("pgd-25@0.05", "pgd-1000@0.01", "pgd-raw-2000@5e4")
 """The training attack at ε=0.5, then those of section 3.3: smaller steps, raw gradients."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Curves:
-    """The training adversarial loss of each epoch."""
-
-    runs: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Segment:
-    """The adversarial loss between two sets of weights (`hardball landscape weights`)."""
-
-    start: str
-    end: str
-    eps: float
-    also_at: float | None = None
-    """The segment at this ε too (that of the start: mode connectivity)."""
-    attack: str = "pgd-20"
-    long: bool = False
-    """An attack of so many steps that the budget draws fewer points."""
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        return tuple(name for name in (self.start, self.end) if name != RANDOM)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Plane:
-    """The loss around a test image (`hardball landscape inputs`)."""
-
-    run: str
-    eps: float
-    index: int = 0
-    attack: str = "pgd-100"
-
-    @property
-    def runs(self) -> tuple[str, ...]:
-        return (self.run,)
-
-
-@dataclass(frozen=True, kw_only=True)
-class Settling:
-    """Change of loss and weights from epoch to epoch (`hardball landscape convergence`)."""
-
-    runs: tuple[str, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Saliency:
-    """Loss gradients and perturbations, side by side (`hardball explain`)."""
-
-    runs: tuple[str, ...]
-    eps: float
-    at_eps: float
-
-
-@dataclass(frozen=True, kw_only=True)
-class Accuracy:
-    """Accuracy by ε and attack (`hardball evaluate`)."""
-
-    runs: tuple[str, ...]
-    eps: tuple[float, ...]
-    attacks: tuple[str, ...]
-    strong: tuple[str, ...] = ()
-    """Further attacks, on fewer images."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Surface:
-    """The ℓ0 error of every threshold between two Bernoulli classes (`hardball theory bernoulli`)."""
-
-    k: int
-    t: float
-    runs: tuple[str, ...] = ()
-
-
-Part = Curves | Segment | Plane | Settling | Saliency | Accuracy | Surface
+CIFAR_EPS = (8 / 255, 16 / 255, 32 / 255)
 
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """One figure or table of the paper."""
+    """One figure, table or claim of the paper."""
 
     title: str
     claim: str
@@ -121,30 +52,119 @@ class Recipe:
         """Names of the networks it needs, each once."""
         return tuple(dict.fromkeys(name for part in self.parts.values() for name in part.runs))
 
+    @property
+    def trains(self) -> bool:
+        """Something has to be trained for it."""
+        return bool(self.trainings) or any(isinstance(p, Sweep) for p in self.parts.values())
 
-RECIPES: dict[str, Recipe] = {
+    @property
+    def on(self) -> On:
+        """The data it is about."""
+        return next((TRAININGS[name].on for name in self.trainings), "mnist")
+
+
+def _table1(runs: tuple[str, ...], eps: tuple[float, ...] = (0.3, 0.4)) -> dict[str, Part]:
+    return {"": Accuracy(runs=runs, eps=eps, attacks=("paper-mnist",), strong=STRONG)}
+
+
+def _table2(runs: tuple[str, ...]) -> dict[str, Part]:
+    attacks = ("paper-cifar10",)
+    return {"": Accuracy(runs=runs, eps=CIFAR_EPS, attacks=attacks, strong=AUTOATTACK)}
+
+
+TABLES: dict[str, Recipe] = {
     "table1": Recipe(
         title="MNIST, accuracy under signed PGD with 200 steps of 0.005",
         claim="EAT 98 / 94 / 90, IAT 98 / 95 / 91, AT(0.3) 98 / 91 / 15 "
         "(clean, ε=0.3, ε=0.4, in percent)",
+        parts=_table1(("eat-0.4", "iat-0.4", "at-0.3")),
+    ),
+    "table1-code": Recipe(
+        title="Table 1, trained as the authors' code does",
+        claim="as Table 1; the code takes smaller and more steps than the text, and attacks in train "
+        "mode",
+        parts=_table1(("eat-0.4-code", "iat-0.4-code", "at-0.3-code")),
+    ),
+    "table1-more": Recipe(
+        title="MNIST, extension from 0.35 to 0.45",
+        claim="named beside 0.3 → 0.4, without a figure of its own",
+        parts=_table1(("eat-0.45", "at-0.35"), (0.35, 0.45)),
+    ),
+    "table2": Recipe(
+        title="CIFAR-10, accuracy under signed PGD with 200 steps of 2/255",
+        claim="EAT 8→16: 75 / 56 / 32 / 10, EAT 8→32: 33 / 28 / 24 / 16, AT(8): 87 / 53 / 18 / 1 "
+        "(clean, 8, 16 and 32/255, in percent)",
+        parts=_table2(
+            (
+                "cifar-eat-16",
+                "cifar-eat-32",
+                "cifar-at-8",
+                "cifar-at-16",
+                "cifar-at-32",
+                "cifar-adaptive",
+            )
+        ),
+    ),
+    "table2-code": Recipe(
+        title="Table 2, trained as the authors' code does",
+        claim="as Table 2; the code attacks in train mode",
+        parts=_table2(("cifar-eat-16-code", "cifar-eat-32-code", "cifar-at-8-code")),
+    ),
+    "l2-remark": Recipe(
+        title="MNIST, accuracy in ℓ2: PGD with 125 steps of 0.1 at ε=5",
+        claim="about 60% for EAT 0.3→0.4, about 30% for AT(0.3)",
         parts={
             "": Accuracy(
-                runs=("eat-0.4", "iat-0.4", "at-0.3"),
-                eps=(0.3, 0.4),
-                attacks=("paper-mnist",),
-                strong=("pgd-200-x10", "pgd-margin-100-x5", *AUTOATTACK),
+                runs=("eat-0.4", "at-0.3"),
+                eps=(5.0,),
+                attacks=("pgd-125@0.1",),
+                strong=("pgd-100-x10",),
+                norm="l2",
             )
+        },
+    ),
+    "remark1": Recipe(
+        title="Extension from weights of standard training",
+        claim="does not work: weights that are not robust are no better than random ones",
+        parts={
+            "": Curves(runs=("eat-0.4", "eat-0.4-standard")),
+            "accuracy": Accuracy(
+                runs=("eat-0.4", "eat-0.4-standard"), eps=(0.4,), attacks=("paper-mnist",)
+            ),
         },
     ),
     "eps05": Recipe(
         title="ε=0.5: robust to its own attack, and masked",
         claim="EAT 0.3→0.5 has 80% under the training attack, 30% under 1000 steps of 0.01, 14–20% "
-        "under raw gradients; EAT 0.4 does not drop",
+        "under raw gradients; EAT 0.4 does not drop; trained again with 200 steps of 0.005 its loss is "
+        "1.2 instead of 0.6, its accuracy 30%",
         parts={
             "0.5": Accuracy(runs=("eat-0.5",), eps=(0.5,), attacks=SECTION_33),
             "0.4": Accuracy(runs=("eat-0.4",), eps=(0.4,), attacks=SECTION_33),
+            "again": Accuracy(
+                runs=("eat-0.5-fine",), eps=(0.5,), attacks=("paper-mnist", *SECTION_33[1:])
+            ),
+            "curves": Curves(runs=("eat-0.5", "eat-0.5-fine")),
         },
     ),
+    "appendix-b": Recipe(
+        title="Training at ε=0.4 from random weights, in many ways",
+        claim="no initialisation, optimiser, learning rate, batch size, network or step size helps; FGSM "
+        "training works, and is masked",
+        parts={"": Sweep()},
+    ),
+    "appendix-c": Recipe(
+        title="The checklist",
+        claim="every item passes at ε=0.4; at 0.5 many small steps and raw gradients break what PGD does "
+        "not",
+        parts={
+            "0.4": Checks(run="eat-0.4", eps=0.4),
+            "0.5": Checks(run="eat-0.5", eps=0.5),
+        },
+    ),
+}
+
+FIGURES: dict[str, Recipe] = {
     "fig1": Recipe(
         title="Training loss from random weights, by ε",
         claim="at a large ε the loss never leaves that of a constant prediction",
@@ -152,8 +172,13 @@ RECIPES: dict[str, Recipe] = {
     ),
     "fig2": Recipe(
         title="Training loss from weights of a smaller ε",
-        claim="from AT(0.3) weights the loss at ε=0.4 falls at once",
-        parts={"": Curves(runs=("eat-0.4",))},
+        claim="from the weights of 0.3 the loss at ε=0.4 falls at once, and from those of 0.35 at 0.45",
+        parts={"": Curves(runs=("eat-0.4", "eat-0.45"))},
+    ),
+    "fig2-cifar": Recipe(
+        title="Training loss from weights of 8/255",
+        claim="it falls at 16/255 and at 32/255",
+        parts={"": Curves(runs=("cifar-eat-16", "cifar-eat-32"))},
     ),
     "fig3": Recipe(
         title="Adversarial loss from random weights to trained ones",
@@ -179,6 +204,15 @@ RECIPES: dict[str, Recipe] = {
             "0.5": Plane(run="eat-0.5", eps=0.5),
         },
     ),
+    "fig5-cifar": Recipe(
+        title="Loss around a test image",
+        claim="smooth",
+        parts={
+            "8": Plane(run="cifar-at-8", eps=8 / 255, reach=8 / 255),
+            "16": Plane(run="cifar-eat-16", eps=16 / 255, reach=16 / 255),
+            "32": Plane(run="cifar-eat-32", eps=32 / 255, reach=32 / 255),
+        },
+    ),
     "fig6": Recipe(
         title="Saliency at ε=0.3, perturbations at ε=0.45",
         claim="those of the extended network are easier to interpret",
@@ -193,6 +227,15 @@ RECIPES: dict[str, Recipe] = {
         title="Training loss from random and from AT(0.3) weights",
         claim="the warm start learns where training from random weights does not",
         parts={"": Curves(runs=("at-0.3", "at-0.4", "eat-0.4"))},
+    ),
+    "fig9": Recipe(
+        title="Training loss from random weights and from those of 8/255",
+        claim="at 16/255 and more training from random weights is stuck or slow, the warm start is not",
+        parts={
+            "": Curves(
+                runs=("cifar-at-8", "cifar-at-16", "cifar-at-32", "cifar-eat-16", "cifar-eat-32")
+            )
+        },
     ),
     "fig10": Recipe(
         title="Convergence: change of the loss, distance of the weights",
@@ -224,4 +267,6 @@ RECIPES: dict[str, Recipe] = {
         parts={"": Saliency(runs=("eat-0.4", "eat-0.5"), eps=0.3, at_eps=0.5)},
     ),
 }
+
+RECIPES: dict[str, Recipe] = {**TABLES, **FIGURES}
 """name → recipe."""

@@ -151,6 +151,10 @@ class GaussianNoise(Objective):
     The curriculum moves σ where it moves ε elsewhere. x + δ is not clipped to [0, 1]: certificates by
     randomised smoothing (`certify_smooth`) are for the unclipped Gaussian. No attack runs; a noisy
     example counts as one sample-step.
+
+    Example:
+        >>> hb.GaussianNoise().needs_attack
+        False
     """
 
     needs_attack: ClassVar[bool] = False
@@ -335,6 +339,10 @@ class CROWNIBPLoss(IBPLoss):
     Linear bounds are tighter for weights that know nothing of intervals, so the ramp begins with them;
     interval bounds leave the network more freedom at a large ε, so it ends with these. Each is a bound,
     and so is their mean. An update costs some K passes more where β > 0.
+
+    Example:
+        >>> hb.CROWNIBPLoss().needs_bounds
+        True
     """
 
     beta: float = 1.0

@@ -3,8 +3,12 @@
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from hardball.errors import unknown
 from hardball.reproduction import Budget
-from hardball.reproduction.budgets import budget
+from hardball.reproduction.budgets import Side, budget
+from hardball.reproduction.trainings import On
+
+CIFAR = ("cifar10", "cifar10-jpeg")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -12,15 +16,19 @@ class ReproduceConfig:
     """What to remake, with how much effort, and where."""
 
     names: list[str] = field(kw_only=False)
-    """Tables and figures; all is every one."""
+    """Tables, figures and claims; all is every one, mnist and cifar are those on one data set."""
     budget: str = "quick"
-    """quick (digits, minutes), short (MNIST, hours on two cores) or full (the paper's settings)."""
+    """quick (small data, minutes), short (hours on two cores) or full (the paper's settings)."""
     out: Path = Path("reproduction")
     """Folder for NAME.json, NAME.png and the data of each part."""
     runs: Path | None = None
     """Folder for the trainings; OUT/runs by default. Those that are there are not trained again."""
     data_root: Path = Path("data")
     """Where MNIST is, in torchvision's layout."""
+    cifar: str | None = None
+    """Another form of CIFAR-10: cifar10-jpeg, image files in CIFAR_ROOT/train/CLASS (short and full)."""
+    cifar_root: Path | None = None
+    """Where CIFAR-10 is; DATA_ROOT by default."""
     processes: int = 1
     """How many evaluate at once, on the CPU; changes the speed, not the answer."""
     hours: float | None = None
@@ -29,6 +37,22 @@ class ReproduceConfig:
     @property
     def size(self) -> Budget:
         return budget(self.budget)
+
+    def __post_init__(self) -> None:
+        if self.cifar not in (None, *CIFAR):
+            raise unknown("form of CIFAR-10", self.cifar, CIFAR)
+
+    def data_of(self, on: On) -> tuple[str, Path]:
+        """Name and place of a data set."""
+        if on == "mnist":
+            return self.size.data, self.data_root
+        small = self.size.cifar.data not in CIFAR
+        name = self.size.cifar.data if small or self.cifar is None else self.cifar
+        return name, self.cifar_root or self.data_root
+
+    def side(self, on: On) -> Side:
+        """The numbers for a data set."""
+        return self.size.cifar if on == "cifar" else self.size
 
     def folder(self, training: str) -> Path:
         """Of a training."""

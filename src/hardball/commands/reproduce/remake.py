@@ -13,7 +13,7 @@ from rich.console import Console
 from hardball import environment
 from hardball.commands.reproduce.config import ReproduceConfig
 from hardball.commands.reproduce.parts import measured
-from hardball.commands.reproduce.trainings import trained
+from hardball.commands.reproduce.trainings import trained, without_weights
 from hardball.errors import UserError
 from hardball.report import reproduction_figures
 from hardball.report.figures import as_png
@@ -35,18 +35,30 @@ def reproduce(config: ReproduceConfig, console: Console) -> dict[str, Any]:
         name → content of NAME.json.
 
     Raises:
-        UserError: see `estimate`; or a result in `out` that another version made.
+        UserError: see `estimate`; a result in `out` that another version made; or, after all else has
+            been made, a training to start from that ended in a collapse.
     """
     planned = plan(config.names, config.size.without)
     for name in planned.recipes:
         _refuse_other_version(config.out / f"{name}.json")
-    runs = {
-        name: trained(config, name, training, console)
-        for name, training in planned.trainings.items()
-    }
-    return {
-        name: _make(config, name, recipe, runs, console) for name, recipe in planned.recipes.items()
-    }
+    runs: dict[str, dict[str, Any]] = {}
+    lacking: dict[str, str] = {}
+    for name, training in planned.trainings.items():
+        reason = without_weights(config, training)
+        if reason is None:
+            runs[name] = trained(config, name, training, console)
+        else:
+            lacking[name] = reason
+    found: dict[str, Any] = {}
+    left: list[str] = []
+    for name, recipe in planned.recipes.items():
+        if {*recipe.trainings} <= {*runs}:
+            found[name] = _make(config, name, recipe, runs, console)
+        else:
+            left.append(name)
+    if left:
+        raise UserError(f"not made: {', '.join(left)}; {next(iter(lacking.values()))}")
+    return found
 
 
 def _make(
@@ -71,7 +83,7 @@ def _make(
         "paper": recipe.claim,
         "answers": answers(name, parts, CLASSES),
         "budget": size.name,
-        "cut": size.cut if recipe.trainings else "",
+        "cut": config.side(recipe.on).cut if recipe.trains else "",
         "trainings": {one: runs[one] for one in recipe.trainings},
         "command": f"hardball reproduce {name} --budget {size.name}",
         "machine": environment.facts(),

@@ -1,27 +1,21 @@
 """The trainings that recipes need: what they cost here, and how they went."""
 
-import time
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import torch
 from rich.console import Console
 
+from hardball.commands.cost import most_sample_steps, speed_of
 from hardball.commands.reproduce.config import ReproduceConfig
-from hardball.commands.train import TrainConfig, fresh, train
+from hardball.commands.reproduce.sweeps import sweep_plan
+from hardball.commands.train import TrainConfig, train
 from hardball.data import Dataset, load_dataset
 from hardball.errors import UserError
 from hardball.extras import require
-from hardball.perf import fast
-from hardball.presets import merged, short_flags
+from hardball.presets import Values, merged, short_flags
 from hardball.reproduction import Planned, Training, plan
-from hardball.reproduction.plan import sample_steps
-from hardball.runs import COLLAPSED, NON_FINITE, RunFolder
-from hardball.threats import ThreatModel
-
-TRIAL_SECONDS = 3.0
-"""For how long the speed is measured."""
+from hardball.reproduction.parts import Sweep
+from hardball.runs import COLLAPSED, INTERRUPTED, NON_FINITE, RunFolder
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -39,12 +33,14 @@ class Estimate:
 
     planned: Planned
     due: list[Due]
-    speed: float
-    """Sample-steps per second."""
 
     @property
     def seconds(self) -> float:
         return sum(one.seconds for one in self.due)
+
+    @property
+    def sample_steps(self) -> int:
+        return sum(one.sample_steps for one in self.due)
 
 
 def estimate(config: ReproduceConfig) -> Estimate:
@@ -57,60 +53,47 @@ def estimate(config: ReproduceConfig) -> Estimate:
     """
     require("the paper's figures need", "matplotlib")
     planned = plan(config.names, config.size.without)
-    size = config.size
-    configs = {name: _config(config, training) for name, training in planned.trainings.items()}
-    due: list[Due] = []
-    speed = 0.0
-    if configs:
-        images = load_dataset(size.data, config.data_root, "train")
-        left = [name for name in configs if not _finished(config.folder(name))]
-        speed = _speed(configs[left[0]], images) if left else 0.0
-        for name in left:
-            steps = sample_steps(
-                configs[name].curriculum, configs[name].settings.attack.pgd, len(images)
-            )
-            due.append(Due(name=name, sample_steps=steps, seconds=steps / speed))
-    found = Estimate(planned=planned, due=due, speed=speed)
+    # all data are looked at first: nothing starts where some of them are missing
+    sides = {training.on for training in planned.trainings.values()}
+    images = {on: load_dataset(*config.data_of(on), "train") for on in sorted(sides)}
+    due = _trainings_due(config, planned, images)
+    for name, recipe in planned.recipes.items():
+        if any(isinstance(part, Sweep) for part in recipe.parts.values()):
+            trials = sweep_plan(config, config.out / name).due
+            steps = sum(one.sample_steps for one in trials)
+            seconds = sum(one.seconds for one in trials)
+            if trials:
+                said = f"{name}: {len(trials)} trials, at most"
+                due.append(Due(name=said, sample_steps=steps, seconds=seconds))
+    found = Estimate(planned=planned, due=due)
     if config.hours is not None and found.seconds > config.hours * 3600:
         raise UserError(
-            f"`hours={config.hours:g}`, but the trainings take {found.seconds / 3600:.1f} h at "
-            f"{speed:,.0f} sample-steps/s; allow more, or choose another `budget`"
+            f"`hours={config.hours:g}`, but the trainings take {found.seconds / 3600:.1f} h at the speed "
+            "measured now; allow more, or choose another `budget`"
         )
     return found
 
 
-def _config(config: ReproduceConfig, training: Training) -> TrainConfig:
-    values = merged(training.values(config.size), {"data": {"root": config.data_root}})
-    return TrainConfig.of(values)
+def _trainings_due(
+    config: ReproduceConfig, planned: Planned, images: dict[Any, Dataset]
+) -> list[Due]:
+    """Those without an outcome, at the speed of the first of them on each data set."""
+    speeds: dict[str, float] = {}
+    due = []
+    for name, training in planned.trainings.items():
+        if RunFolder(config.folder(name)).outcome_file.exists():
+            continue
+        asked = TrainConfig.of(_asked(config, training))
+        if training.on not in speeds:
+            speeds[training.on] = speed_of(asked, images[training.on])
+        steps = most_sample_steps(asked, len(images[training.on]))
+        due.append(Due(name=name, sample_steps=steps, seconds=steps / speeds[training.on]))
+    return due
 
 
-def _finished(folder: Path) -> bool:
-    return RunFolder(folder).outcome_file.exists()
-
-
-def _speed(config: TrainConfig, images: Dataset) -> float:
-    """Sample-steps per second of the attack inside training, over a few seconds."""
-    about = {
-        "data": {"name": config.data.name},
-        "model": {
-            "name": config.model.named(config.data.name),
-            "args": config.model.args,
-            "shape": list(images.shape),
-            "classes": images.classes,
-        },
-    }
-    model = fresh(about, 0, trust=True).eval().to(memory_format=torch.channels_last)
-    batch = images.rows(slice(0, config.settings.batch_size))
-    attack = config.settings.attack.pgd.at(0.3)
-    threat = ThreatModel("linf", 0.3)
-    done, began = 0, time.perf_counter()
-    with fast(model):
-        attack.perturb(model, batch.images, batch.labels, threat)
-        began = time.perf_counter()
-        while time.perf_counter() - began < TRIAL_SECONDS:
-            attack.perturb(model, batch.images, batch.labels, threat)
-            done += len(batch) * (attack.steps or 0)
-    return done / (time.perf_counter() - began)
+def _asked(config: ReproduceConfig, training: Training) -> Values:
+    name, root = config.data_of(training.on)
+    return merged(training.values(config.size), {"data": {"name": name, "root": root}})
 
 
 def trained(
@@ -118,19 +101,18 @@ def trained(
 ) -> dict[str, Any]:
     """Train, or take up, or find again; how it went."""
     folder = config.folder(name)
-    asked = merged(training.values(config.size), {"data": {"root": config.data_root}})
     console.print(f"\n{name}", style="bold", highlight=False)
     origin = None if training.start is None else config.folder(training.start)
-    if origin is not None:
-        _refuse_without_weights(origin)
     run = train(
-        TrainConfig.of({**asked, "out": folder}),
+        TrainConfig.of({**_asked(config, training), "out": folder}),
         origin=origin,
         resume=RunFolder(folder).config_file.exists(),
         console=console,
     )
     outcome = run.outcome
     assert outcome is not None
+    if outcome.status == INTERRUPTED:  # nothing is measured on weights that are not finished
+        raise KeyboardInterrupt
     verb = f"extend {training.start}" if training.start else "train"
     return {
         "command": f"hardball {verb} {short_flags(training.values(config.size))} --out {name}",
@@ -143,10 +125,17 @@ def trained(
     }
 
 
-def _refuse_without_weights(origin: Path) -> None:
+def without_weights(config: ReproduceConfig, training: Training) -> str | None:
+    """Why it cannot be trained: what it is extended from has no weights to start from."""
+    if training.start is None:
+        return None
+    origin = config.folder(training.start)
     outcome = RunFolder(origin).outcome()
-    if outcome is not None and outcome.status in (COLLAPSED, NON_FINITE):
-        raise UserError(
-            f"{origin} ended as {outcome.status} ({outcome.message}); what is extended from it would "
-            "start from nothing: remove it to train it again, or choose another `budget`"
-        )
+    if outcome is None:
+        return f"{origin} could not be trained"
+    if outcome.status not in (COLLAPSED, NON_FINITE):
+        return None
+    return (
+        f"{origin} ended as {outcome.status} ({outcome.message}); what is extended from it would start "
+        "from nothing: remove it to train it again, or choose another `budget`"
+    )

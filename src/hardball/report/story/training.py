@@ -7,7 +7,7 @@ from hardball.report.blocks import Badge, Chart, Level, Line, Missing, Note, Sec
 from hardball.report.results import RunResults
 from hardball.report.story.naming import Runs, quoted
 from hardball.report.style import NORMS
-from hardball.runs import COLLAPSED, FINISHED, NON_FINITE
+from hardball.runs import COLLAPSED, FINISHED, NON_FINITE, noise_of
 
 DRAWN = 300
 """Epochs drawn of a run, at most; of more, evenly many are left out."""
@@ -42,7 +42,9 @@ def _settings(run: RunResults) -> dict[str, str]:
         "start": f"the weights of {origin['path']}" if origin else "random weights",
         "curriculum": _group(config.get("curriculum")),
         "norm": NORMS.get(run.norm, run.norm),
-        "training attack": _group(config.get("attack")),
+        "training attack": (
+            _group(config.get("attack")) if noise_of(config) is None else "none: Gaussian noise"
+        ),
         "objective": _group(config.get("objective")),
         "optimizer": _group(config.get("optimizer")),
         "batch size": str(config.get("batch_size", "")),
@@ -143,7 +145,10 @@ def curves(runs: Runs) -> Section:
         title="Training curves",
         text="All losses are cross entropies under the training attack. A training that stays at the "
         "loss of a constant prediction has learned nothing. Point at a chart, or focus it and press the "
-        "arrow keys, to read it." + f" Of {longest} epochs {DRAWN} are drawn." * (longest > DRAWN),
+        "arrow keys, to read it."
+        + f" Of {longest} epochs {DRAWN} are drawn." * (longest > DRAWN)
+        + " Where the objective is noise, ε is its σ, and noise is what is written as attack."
+        * any(noise_of(run.config) is not None for run in found),
         blocks=[chart for chart in charts if any(line.x for line in chart.lines)],
         commands=[run.commands["train"] for run in found if "train" in run.commands],
     )
