@@ -81,6 +81,7 @@ NEEDS = [
     ("theory", ("limit",)),
     ("app", ("explore", "run")),
     ("attacks", ("evaluate", "run", "--n", "40", "--protocol", "autoattack")),
+    ("export", ("export", "run", "--format", "onnx", "--out", "run.onnx")),
     ("explain", ("explain", "run", "--methods", "smoothgrad")),
     ("landscape", ("landscape", "weights", "random", "run", "--curvature", "true")),
 ]
@@ -117,7 +118,13 @@ def test_a_package_is_asked_for_without_an_import() -> None:
 
 
 def test_every_import_is_of_a_required_package_or_of_an_extra() -> None:
-    assert imported() - required() == set(OPTIONAL) - {"ray", "foolbox", "tensorboard"}
+    assert imported() - required() == set(OPTIONAL) - {
+        "ray",
+        "foolbox",
+        "tensorboard",
+        "onnx",
+        "onnxscript",
+    }
 
 
 def test_nothing_is_required_that_is_not_imported() -> None:

@@ -33,7 +33,7 @@ LEVELS: list[set[str]] = [
     {"attacks", "certify", "models", "data", "theory"},
     {"runs", "zoo"},
     {"training", "evaluation", "interpretation", "landscape", "verification"},
-    {"report", "presets"},
+    {"interchange", "report", "presets"},
     {"reproduction"},
     {"commands"},
     {"cli"},

@@ -35,6 +35,9 @@ from .evaluation import protocols as protocols
 from .evaluation import save_evaluation as save_evaluation
 from .fronts import Front as Front
 from .fronts import front_of as front_of
+from .interchange import export as export
+from .interchange import from_timm_folder as from_timm_folder
+from .interchange import normalized as normalized
 from .models import Normalize as Normalize
 from .models import Rounding as Rounding
 from .models import build as build

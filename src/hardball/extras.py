@@ -1,7 +1,8 @@
 """Packages that only some features need, by the extra that brings them: pip install 'hardball[NAME]'."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
+from typing import Any
 
 from hardball.errors import MissingExtra
 
@@ -9,10 +10,13 @@ EXTRAS: Mapping[str, tuple[str, ...]] = {
     "app": ("gradio",),
     "attacks": ("art", "foolbox", "pyautoattack"),
     "explain": ("captum",),
+    "export": ("onnx", "onnxruntime", "onnxscript"),
+    "frames": ("pandas",),
     "landscape": ("curvlinops",),
     "ray": ("ray",),
     "report": ("jinja2", "matplotlib", "tensorboard"),
     "theory": ("networkx", "numba"),
+    "timm": ("timm",),
 }
 """extra → the packages of it that hardball imports, as they are imported."""
 
@@ -45,3 +49,15 @@ def require(who: str, *packages: str) -> None:
     for package in packages:
         if not installed(package):
             raise missing(who, package)
+
+
+def frame(rows: Sequence[Mapping[str, Any]], columns: Sequence[str]) -> Any:
+    """A pandas.DataFrame of these columns, also where there is no row.
+
+    Raises:
+        MissingExtra: pandas is not installed.
+    """
+    require("a DataFrame needs", "pandas")
+    from pandas import DataFrame
+
+    return DataFrame(rows, columns=list(columns))

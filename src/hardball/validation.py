@@ -2,7 +2,7 @@
 belongs where data comes in (a dataset, an evaluation, a public attack call), not inside a loop."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import torch
 from torch import Tensor
@@ -67,7 +67,7 @@ def validate_logits(logits: object, count: int) -> Tensor:
     if not isinstance(logits, Tensor):
         raise UserError(
             f"the model returned {type(logits).__name__}; allowed is a tensor of logits [B, classes]: "
-            "wrap the model so that it returns just those"
+            f"wrap the model so that it returns just those{_where_logits_are(logits)}"
         )
     if logits.dim() != 2 or len(logits) != count or logits.shape[1] < 2:
         raise UserError(
@@ -75,6 +75,21 @@ def validate_logits(logits: object, count: int) -> Tensor:
             "[B, classes] with 2 classes or more: flatten or pool before the last layer"
         )
     return logits
+
+
+def _where_logits_are(found: object) -> str:
+    """How a wrapper gets at logits inside what a model returned, where that can be seen."""
+    inside: str | None = None
+    if isinstance(getattr(found, "logits", None), Tensor):
+        inside = ".logits"
+    elif isinstance(found, Mapping):
+        key = next((key for key, one in found.items() if isinstance(one, Tensor)), None)
+        inside = None if key is None else f"[{key!r}]"
+    elif isinstance(found, tuple | list) and found and isinstance(found[0], Tensor):
+        inside = "[0]"
+    if inside is None:
+        return ""
+    return f" (an nn.Module whose forward is: return self.model(images){inside})"
 
 
 def logits_of_copy(model: Callable[[Tensor], Tensor], images: Tensor) -> Tensor:

@@ -161,6 +161,12 @@ COMMANDS: dict[str, Command | Group] = {
         "smoothing).",
         arguments="RUN",
     ),
+    "export": Command(
+        place="hardball.cli.export:export",
+        about="Write a run's network for other programs (torch.export, ONNX), and compare the file with "
+        "it.",
+        arguments="RUN",
+    ),
     "landscape": Group(
         what="The loss as pictures, with numbers for what they show", parts=LANDSCAPE
     ),

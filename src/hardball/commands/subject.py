@@ -80,9 +80,7 @@ def subject(asked: SubjectConfig) -> Subject:
         raise UserError(f"`n={asked.n}`; allowed is 1 or more")
     config = complete_config(asked)
     for kind, named_by_user in (("data", asked.data), ("model", asked.model)):
-        name = config[kind]["name"]
-        if name is not None and not asked.trust_model_code and name != named_by_user:
-            names.refuse_code(KINDS[kind], name)
+        _refuse_code(asked, config, kind, named_by_user)
     device = _device(asked.device)
     name = config["data"]["name"]
     whole = load_dataset(name, config["data"]["root"], asked.split)
@@ -101,15 +99,45 @@ def subject(asked: SubjectConfig) -> Subject:
             f"`n={asked.n}` of the {len(whole)} images of {name}; allowed is up to that, and all of "
             "them without it"
         )
-    network = model_from(config, trust=True)
-    weights = weights_of(asked.run)
-    cure = RunFolder(asked.run).cure_of_weights if asked.run.is_dir() else "restore it from a copy"
-    digest = storage.load_weights(network, weights, cure)
+    network, digest = _with_weights(asked, config)
     data = replace(whole, name=name).rows(slice(0, asked.n))
     _try_out(network.eval(), data, config["model"]["shape"])
     return Subject(
         network=network.to(device), data=data.to(device), config=config, weights_sha256=digest
     )
+
+
+def network_of(asked: SubjectConfig) -> tuple[nn.Module, Config]:
+    """The network of a run alone, on the CPU, where its data is not at hand; and the config.
+
+    Raises:
+        Untrusted: a file names code outside hardball, and the user did not.
+        UserError: nothing there, weights that do not fit, or no run that says which shape images have.
+    """
+    config = complete_config(asked)
+    _refuse_code(asked, config, "model", asked.model)
+    spec = config["model"]
+    if not spec.get("shape") or not spec.get("classes"):
+        raise UserError(
+            f"{asked.run} does not say which images its network takes; name a run, or the `data`"
+        )
+    network, _ = _with_weights(asked, config)
+    return network.eval(), config
+
+
+def _refuse_code(
+    asked: SubjectConfig, config: Config, kind: str, named_by_user: str | None
+) -> None:
+    name = config[kind]["name"]
+    if name is not None and not asked.trust_model_code and name != named_by_user:
+        names.refuse_code(KINDS[kind], name)
+
+
+def _with_weights(asked: SubjectConfig, config: Config) -> tuple[nn.Module, str]:
+    """The network that a complete config names, and the digest of its weights."""
+    network = model_from(config, trust=True)
+    cure = RunFolder(asked.run).cure_of_weights if asked.run.is_dir() else "restore it from a copy"
+    return network, storage.load_weights(network, weights_of(asked.run), cure)
 
 
 def _try_out(network: nn.Module, data: Dataset, shape: Sequence[int]) -> None:

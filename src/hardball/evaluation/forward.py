@@ -76,10 +76,11 @@ def logits_of(model: Classifier, data: Dataset, images: Tensor, batch_size: int)
         try:
             with torch.no_grad():
                 logits = logits_of_copy(model, batch)
-        except RuntimeError as error:
+        except (RuntimeError, AssertionError) as error:  # timm asserts the size of images
             reason = next(iter(str(error).splitlines()), type(error).__name__)
             raise CannotRun(
-                f"the model ends in an error on {len(batch)} images: {reason}"
+                f"the model ends in an error on {len(batch)} images {list(batch.shape[1:])}: {reason} "
+                "(does it take images of this size?)"
             ) from error
         if logits.shape[1] != data.classes:
             raise UserError(

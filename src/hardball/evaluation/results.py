@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from hardball import environment
+from hardball import environment, extras
 from hardball.attacks import Attack
 from hardball.errors import Contradiction
 from hardball.evaluation.first import FirstAnswers
@@ -206,6 +206,28 @@ class Evaluation:
                 broken_at[row], broken_by[row] = radius, attack
                 witnesses[row] = example.to(witnesses)
         return replace(self, broken_at=broken_at, broken_by=tuple(broken_by), witnesses=witnesses)
+
+    def to_frame(self) -> Any:
+        """The scores as a pandas.DataFrame, a row for each ε and attack in the order they ran.
+
+        Columns: eps, attack, n, attacked, broken, accuracy (left after this attack and all before it),
+        low and high (its 95% interval); with certificates also certified, the accuracy that is proved at
+        that ε. The first row is the clean accuracy: ε 0, attack "none".
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        clean = {"eps": 0.0, "attack": CLEAN, "attacked": 0, "broken": 0, "after": self.clean}
+        rows = [clean, *({name: getattr(score, name) for name in clean} for score in self.scores)]
+        proved = self.certified
+        for row in rows:
+            left = row.pop("after").as_json()
+            row |= {name: left[name] for name in ("n", "accuracy", "low", "high")}
+            if proved:
+                found = proved.get(row["eps"])
+                row["certified"] = math.nan if found is None else found.value
+        order = ("eps", "attack", "n", "attacked", "broken", "accuracy", "low", "high")
+        return extras.frame(rows, [*order, *(["certified"] if proved else [])])
 
     def as_json(self) -> dict[str, Any]:
         """The measurement's part of evaluation.json."""

@@ -3,6 +3,7 @@
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from hardball import extras
 from hardball.verification.arithmetic import Flags
 
 
@@ -27,6 +28,15 @@ class Verification:
     @property
     def holds(self) -> bool:
         return all(finding.holds for finding in self.findings)
+
+    def to_frame(self) -> Any:
+        """The findings as a pandas.DataFrame, a row for each: what, found, holds.
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        rows = [asdict(finding) for finding in self.findings]
+        return extras.frame(rows, ("what", "found", "holds"))
 
     def as_json(self) -> dict[str, Any]:
         """All of it, in plain values."""

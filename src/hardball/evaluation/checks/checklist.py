@@ -15,6 +15,7 @@ from typing import Any
 from rich.progress import Progress
 from torch import nn
 
+from hardball import extras
 from hardball.attacks import PGD, Attack, Classifier
 from hardball.data import Dataset
 from hardball.errors import CannotRun, UserError
@@ -48,6 +49,17 @@ class Checklist:
     evaluation: Evaluation
     """With the examples that checks broke besides."""
     verdict: Verdict
+
+    def to_frame(self) -> Any:
+        """The checks as a pandas.DataFrame, a row for each: number, name, kind, status, found, limit and
+        reason (why it could not run).
+
+        Raises:
+            MissingExtra: pandas is not installed.
+        """
+        columns = ("number", "name", "kind", "status", "found", "limit", "reason")
+        rows = [{name: getattr(check, name) for name in columns} for check in self.checks]
+        return extras.frame(rows, columns)
 
     def as_json(self) -> dict[str, Any]:
         return {
