@@ -16,7 +16,7 @@ from hardball.data import AUGMENTATIONS, DATASETS, augment, distort, split_valid
 from hardball.errors import Untrusted
 from hardball.training import Settings
 
-DOWNLOADED = [name for name in DATASETS if not name.startswith(("digits", "folder"))]
+DOWNLOADED = [name for name in DATASETS if not name.startswith(("digits", "folder", "cifar10-"))]
 
 
 def numbered(count):
@@ -246,6 +246,13 @@ def test_missing_data_without_a_network_names_the_argument(name, tmp_path, monke
         assert "\n" not in str(refusal.value)
     assert empty.exists()
     assert not absent.exists(), "a mistyped path must leave no trace"
+
+
+@pytest.mark.parametrize("name", ["cifar10-jpeg", "cifar10-small"])
+def test_missing_cifar_images_name_the_two_layouts_and_the_argument(name, tmp_path):
+    with pytest.raises(UserError, match=r"no CIFAR-10 in .*train/CLASS/.*point `data_root`"):
+        load_dataset(name, tmp_path)
+    assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize("name", DOWNLOADED)

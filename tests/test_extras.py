@@ -119,7 +119,6 @@ def test_a_package_is_asked_for_without_an_import() -> None:
 
 def test_every_import_is_of_a_required_package_or_of_an_extra() -> None:
     assert imported() - required() == set(OPTIONAL) - {
-        "ray",
         "foolbox",
         "tensorboard",
         "onnx",

@@ -70,7 +70,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(built: tuple[Path, Path]) 
         for path in (ROOT / "src" / "hardball").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
-    assert held == source
+    zoo = {
+        f"hardball/_zoo/{path.relative_to(ROOT / 'zoo').as_posix()}"
+        for path in (ROOT / "zoo").rglob("*")
+        if path.is_file()
+    }
+    assert held == source | zoo
 
 
 def test_the_source_archive_holds_what_the_wheel_is_built_from(built: tuple[Path, Path]) -> None:
