@@ -164,21 +164,26 @@ def test_a_folder_of_timm_is_loaded_with_its_normalisation(
         ({"model_args": {"checkpoint_path": "x.pth"}}, Unsupported, "model_args checkpoint_path"),
         ({"num_classes": "many"}, Damaged, "num_classes"),
         ({"pretrained_cfg": {"mean": "grey"}}, Damaged, "mean"),
-        ({"pretrained_cfg": {}}, hb.UserError, "pass `mean` and `std`"),
         ({"num_classes": 7}, hb.UserError, "another architecture"),
     ],
-    ids=["hub", "code", "unknown", "arguments", "type", "mean", "no-mean", "classes"],
+    ids=["hub", "code", "unknown", "arguments", "type", "mean", "classes"],
 )
 def test_a_folder_makes_nothing_run_but_timm_s_own_networks(
     changes: dict[str, Any], kind: type[Exception], said: str, of_timm: nn.Module, tmp_path: Path
 ) -> None:
     path = folder(tmp_path, of_timm, **changes)
-    if changes == {"pretrained_cfg": {}}:
-        # timm's own config of the architecture says it
-        assert isinstance(hb.from_timm_folder(path), nn.Module)
-        return
     with pytest.raises(kind, match=said):
         hb.from_timm_folder(path)
+
+
+def test_a_folder_that_does_not_say_its_mean_has_that_of_its_architecture(
+    of_timm: nn.Module, tmp_path: Path
+) -> None:
+    found = hb.from_timm_folder(folder(tmp_path, of_timm, pretrained_cfg={}))
+    known = of_timm.pretrained_cfg
+    assert isinstance(found, nn.Sequential)
+    for name in ("mean", "std"):
+        assert getattr(found[0], name).flatten().tolist() == pytest.approx(list(known[name]))
 
 
 def test_other_folders_are_refused(of_timm: nn.Module, tmp_path: Path) -> None:

@@ -37,14 +37,15 @@ def from_timm_folder(path: Path | str) -> nn.Module:
     """A network of a local timm folder, in evaluation mode: pixels in [0, 1] → logits.
 
     The folder is one that timm's `save_for_hf` makes, or a download of such a repository. The
-    normalisation of its config.json is the first layer.
+    normalisation of its config.json is the first layer; where it names none, that of the architecture
+    in timm's table, which timm would take as well.
 
     Args:
         path: a folder with config.json and model.safetensors. Pickled weights are not read.
 
     Raises:
         MissingExtra: timm is not installed.
-        UserError: no such folder, weights that do not fit, no mean and std.
+        UserError: no such folder, weights that do not fit, no mean and std in either place.
         Unsupported: a network of another library, one that timm does not know, or arguments that are
             not read from files.
         Damaged: config.json or the weights are not what they should be.
