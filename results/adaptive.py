@@ -34,7 +34,7 @@ LEARNED = 0.4
 """Accuracy from which an ε counts as learned: four times that of a constant prediction."""
 EPS = 0.45
 SEARCH = {"eps": EPS, "curriculum": {"name": "adaptive"}, "optimizer": {"schedule": "constant"}}
-EARLIER = {"batch_size": 64, "optimizer": {"lr": 1e-3}}
+EARLIER = {"batch_size": 64, "optimizer": {"lr": 1e-3, "schedule": "constant"}}
 RAMP = CONTESTANTS[-1].values
 MNIST = "train --data mnist --model mnist_cnn --batch-size 64 --lr 1e-3 --average 0.998 --steps 4"
 FAST = "train --preset mnist-fast --curriculum iterative --eps 0.4"

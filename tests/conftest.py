@@ -7,7 +7,7 @@ whether a test passes by luck: HARDBALL_TEST_SEED=1 make test, then 2, and so on
 import os
 import random
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -36,6 +36,25 @@ def _seed_everything() -> None:
 def _same_random_state() -> None:
     """The global random states as a test, and the fixtures made for it alone, find them."""
     _seed_everything()
+
+
+def _process_settings() -> dict[str, object]:
+    return {
+        "threads": torch.get_num_threads(),
+        "dtype": torch.get_default_dtype(),
+        "gradients": torch.is_grad_enabled(),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "matmul": torch.get_float32_matmul_precision(),
+        "onednn": torch.backends.mkldnn.enabled,
+    }
+
+
+@pytest.fixture(autouse=True)
+def _same_process_settings() -> Iterator[None]:
+    """No test leaves the process in another state: later ones would compute other bits."""
+    before = _process_settings()
+    yield
+    assert _process_settings() == before
 
 
 @pytest.hookimpl(tryfirst=True)
