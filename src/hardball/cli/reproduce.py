@@ -88,5 +88,5 @@ def _show_cost(found: Estimate, console: Console) -> None:
 def _agreed(console: Console) -> bool:
     """Asks the person at the terminal."""
     if not console.is_terminal:
-        raise UserError("no terminal to ask at whether to start; pass `yes=true`")
+        raise UserError("no terminal to ask at whether to start; pass --yes")
     return console.input("Start? [y/N] ").strip().lower() in ("y", "yes")
