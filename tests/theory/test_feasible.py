@@ -52,6 +52,13 @@ CLOUDS = st.tuples(
 )  # fmt: skip
 
 
+def test_pytorch_keeps_its_number_of_threads() -> None:
+    images, labels = cloud("bytes", 20, 64, 2, 0)
+    before = torch.get_num_threads()
+    closest_pair(images, labels, "linf")
+    assert torch.get_num_threads() == before
+
+
 @settings(deadline=None, max_examples=40)
 @given(CLOUDS, st.sampled_from(sorted(NORMS)))
 def test_closest_pair_is_scipys(shape, norm):

@@ -8,7 +8,9 @@ N points, K blocks, C features per block. The layout is [K, N, C]: the first blo
 lies together in memory, and most pairs never touch another.
 """
 
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any, cast
 
 import numpy as np
@@ -117,6 +119,18 @@ def _scan(
         found[row] = hits
 
 
+@contextmanager
+def _threads_of_torch() -> Iterator[None]:
+    """numba's OpenMP layer sets the number of threads of the whole process, PyTorch's among them."""
+    torch = sys.modules.get("torch")
+    before = None if torch is None else torch.get_num_threads()
+    try:
+        yield
+    finally:
+        if torch is not None:
+            torch.set_num_threads(before)
+
+
 def scan(
     features: Array,
     first: Array,
@@ -139,10 +153,11 @@ def scan(
     columns = np.empty((len(rows), room), dtype=np.int32)
     lengths = np.empty((len(rows), room), dtype=number)
     narrow, wide = _ARITHMETIC[features.dtype.name]
-    _scan(
-        features, first, rows.start, norm, number(cap), shrink, narrow, wide,
-        found, columns, lengths,
-    )  # fmt: skip
+    with _threads_of_torch():
+        _scan(
+            features, first, rows.start, norm, number(cap), shrink, narrow, wide,
+            found, columns, lengths,
+        )  # fmt: skip
     return found, columns, lengths
 
 
