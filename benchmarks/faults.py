@@ -5,8 +5,10 @@
 Damage: bits and bytes of every file of a run's folder are changed, and files are cut, at random places;
 then everything is read. Kills: SIGKILL at a random moment, or inside a random write or update, of a
 training (every other one of an evaluation), which is then resumed and must end bitwise as without. Two
-processes: a second training in one's folder is refused. `detected`: the file
-is named in one line. `harmless`: the same weights and the same counts. Anything else is `silent`.
+processes: a second training in one's folder is refused. Machine: full and read-only disks, no shared
+memory, a lost process, a clock that stands still (machine_faults.py). `detected`: the file or the cause
+is named in one line, and nothing is lost. `harmless`: the same weights and the same counts. Anything
+else is `silent`.
 """
 
 import json
@@ -22,14 +24,14 @@ from record import ROOT, command, parser, write
 
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/outside")]
 
+import machine_faults
+from machine_faults import EVALUATE, TRAIN, UPDATE
+
 import test_faults
-from commands import TINY, Signal, run, start
+from commands import Signal, run, start
 from hardball import environment
 
-TRAIN = ("train", *TINY, "--eps", 0.1, "--epochs", 3, "--save-minutes", 0, "--out", "r")
-EVALUATE = ("evaluate", "r", "--n", 120, "--attacks", "[pgd-20, fgsm]", "--batch-size", 20)
 PLACES = ("os:fsync", "pathlib:Path.replace")
-UPDATE = "hardball.training.update:Update.apply"
 TASK = "hardball.evaluation.tasks:attempt"
 
 
@@ -49,44 +51,45 @@ def damages(count: int, seed: int) -> Counter[str]:
     return found
 
 
-def weights(folder: Path) -> bytes:
-    return (folder / "r/weights.safetensors").read_bytes()
-
-
 def figures(folder: Path) -> Any:
-    """What an evaluation found, without what it cost."""
+    """The weights, and what an evaluation of them found, without what it cost."""
     content = json.loads((folder / "r/evaluation.json").read_text())
-    return content["clean"], content["robust"]
+    weights = (folder / "r/weights.safetensors").read_bytes()
+    return weights, content["clean"], content["robust"]
+
+
+def as_without() -> Any:
+    """Those of a training and an evaluation that nothing happens to."""
+    with tempfile.TemporaryDirectory() as place:
+        run(TRAIN, Path(place))
+        run(EVALUATE, Path(place))
+        return figures(Path(place))
 
 
 def kills(count: int, seed: int) -> Counter[str]:
     """So many trainings and evaluations killed, and continued."""
     found: Counter[str] = Counter()
-    moments = random.Random(seed)
-    with tempfile.TemporaryDirectory() as whole:
-        run(TRAIN, Path(whole))
-        run(EVALUATE, Path(whole))
-        expected = weights(Path(whole)), figures(Path(whole))
-        for number in range(count):
-            with tempfile.TemporaryDirectory() as place:
-                folder = Path(place)
-                words, again = TRAIN, ("train", "--resume", "r")
-                if number % 2:
-                    run(TRAIN, folder)
-                    words = again = EVALUATE  # type: ignore[assignment]
-                if number % 4 < 2:
-                    at = moments.choice([*PLACES, TASK if number % 2 else UPDATE])
-                    run(words, folder, planned=Signal(at=at, count=moments.randrange(1, 16)))
-                else:
-                    begun = start(words, folder)
-                    begun.process.join(moments.uniform(0.05, 2.0))
-                    begun.process.kill()
-                    begun.process.join()
-                run(again if (folder / "r/config.yaml").exists() else TRAIN, folder)
-                run(EVALUATE, folder)
-                left = [p for p in folder.rglob("*.tmp") if p.is_file()]
-                same = (weights(folder), figures(folder)) == expected and not left
-                found["harmless" if same else "silent"] += 1
+    moments, expected = random.Random(seed), as_without()
+    for number in range(count):
+        with tempfile.TemporaryDirectory() as place:
+            folder = Path(place)
+            words, again = TRAIN, ("train", "--resume", "r")
+            if number % 2:
+                run(TRAIN, folder)
+                words = again = EVALUATE  # type: ignore[assignment]
+            if number % 4 < 2:
+                at = moments.choice([*PLACES, TASK if number % 2 else UPDATE])
+                run(words, folder, planned=Signal(at=at, count=moments.randrange(1, 16)))
+            else:
+                begun = start(words, folder)
+                begun.process.join(moments.uniform(0.05, 2.0))
+                begun.process.kill()
+                begun.process.join()
+            run(again if (folder / "r/config.yaml").exists() else TRAIN, folder)
+            run(EVALUATE, folder)
+            left = [p for p in folder.rglob("*.tmp") if p.is_file()]
+            same = figures(folder) == expected and not left
+            found["harmless" if same else "silent"] += 1
     return found
 
 
@@ -108,12 +111,29 @@ def two_processes(count: int, seed: int) -> Counter[str]:
     return found
 
 
-def injected(damage: int, kill: int, seed: int = 0) -> dict[str, Any]:
+def of_the_machine(count: int, seed: int) -> dict[str, Counter[str]]:
+    """Each kind so many times."""
+    moments, about = random.Random(seed), (figures, as_without())
+    found = {
+        "clock": machine_faults.clock(count, moments, *about),
+        "lost_process": machine_faults.lost_process(count, moments),
+    }
+    if machine_faults.mounting():
+        found |= {
+            "full_disk": machine_faults.full_disk(count, moments, *about),
+            "read_only": machine_faults.read_only(count, moments, *about),
+            "full_shared_memory": machine_faults.full_shared_memory(count, moments, *about),
+        }
+    return found
+
+
+def injected(damage: int, kill: int, machine: int, seed: int = 0) -> dict[str, Any]:
     """All of them, counted."""
     parts = {
         "damage": damages(damage, seed),
         "kills": kills(kill, seed),
         "two_processes": two_processes(max(1, kill // 20), seed),
+        **of_the_machine(machine, seed),
     }
     total = sum(parts.values(), Counter[str]())
     return {
@@ -127,9 +147,12 @@ def main() -> None:
     arguments = parser(__doc__, ROOT / "benchmarks/results/faults.json")
     arguments.add_argument("--damages", type=int, default=1000)
     arguments.add_argument("--kills", type=int, default=100)
+    arguments.add_argument(
+        "--machine", type=int, default=10, help="of each kind of machine's fault"
+    )
     arguments.add_argument("--seed", type=int, default=0)
     asked = arguments.parse_args()
-    found = injected(asked.damages, asked.kills, asked.seed)
+    found = injected(asked.damages, asked.kills, asked.machine, asked.seed)
     machine = environment.facts()
     write({"command": command(), "note": asked.note, **found, "machine": machine}, asked.out)
 

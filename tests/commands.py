@@ -83,10 +83,12 @@ def start(
     environment: Mapping[str, str] | None = None,
     instead: Mapping[str, object] | None = None,
     hidden: Sequence[str] = (),
+    log: Path | None = None,
 ) -> Started:
     """Run `hardball *words` in `folder`; `instead` gives other values to some "module:NAME", and
-    packages that are `hidden` cannot be imported."""
-    log = folder / f"log{len(list(folder.glob('log*')))}"
+    packages that are `hidden` cannot be imported. What it prints goes below `log`, or `folder`."""
+    log = log or folder
+    log = log / f"log{len(list(log.glob('log*')))}"
     log.mkdir(parents=True)
     more = (dict(environment or {}), dict(instead or {}), tuple(hidden))
     arguments = ([str(w) for w in words], folder, log, planned, *more)
@@ -102,9 +104,10 @@ def run(
     planned: Signal | None = None,
     instead: Mapping[str, object] | None = None,
     hidden: Sequence[str] = (),
+    log: Path | None = None,
 ) -> Ended:
     """Run `hardball *words` in `folder` to its end."""
-    return start(words, folder, planned=planned, instead=instead, hidden=hidden).end()
+    return start(words, folder, planned=planned, instead=instead, hidden=hidden, log=log).end()
 
 
 def run_two(

@@ -370,6 +370,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         "seed=18446744073709551616; allowed is 0 or more, below",
     ),
     "large batch": (("evaluate", "r", "--batch-size", 2**63), "allowed is 1 or more, below 2⁶³"),
+    "many digits": (
+        (*RUN, "--lr", "9" * 400),
+        "99999999999999999999... has too many digits for a number",
+    ),
     "strategy": ((*RUN, "--strategy", "deepspeed"), "strategy=deepspeed"),
     "tpu": ((*RUN, "--accelerator", "tpu"), "accelerator=tpu"),
     "processes": ((*RUN, "--accelerator", "cpu", "--devices", 999), "--devices 999 on"),

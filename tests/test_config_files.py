@@ -174,6 +174,8 @@ HOSTILE = {
     "a tag": ('steps: !!python/object/apply:os.system ["true"]\n', "could not determine"),
     "a large number": (f"eps: {'9' * 6000}\n", "Exceeds the limit"),
     "a list as key": ("? [1, 2]\n: 3\n", "while constructing a mapping"),
+    "more digits than a float": (f"lr: {'9' * 400}\n", "99999999999999999999... has 400 digits"),
+    "nothing as key": ("? \n: 3\n", "the key 'None' is no name"),
     "a number as key": ("1: 3\n", "the key '1' is no name"),
     "no such day": ("eps: 2001-13-45\n", "month must be in 1..12"),
     "a merge of nothing": ("<<: 3\neps: 1\n", "while constructing a mapping"),

@@ -129,13 +129,15 @@ def test_a_library_s_warning_goes_under_its_name(capsys: pytest.CaptureFixture[s
     ]
 
 
-def test_a_killed_process_of_a_training_is_said_in_one_line(tmp_path: Path) -> None:
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_killed_process_of_a_training_is_said_in_one_line(lost: int, tmp_path: Path) -> None:
     kill = Signal(at=UPDATE, count=9, number=signal.SIGKILL)
     words = (*WORDS, "--out", "r", "--save-minutes", 0)
-    (code, _, err), (killed, _, _) = run_two(words, tmp_path, planned=kill, rank=1)
-    assert (code, killed) == (2, -signal.SIGKILL)
+    ended = run_two(words, tmp_path, planned=kill, rank=lost)
+    code, _, err = ended[1 - lost]
+    assert (code, ended[lost][0]) == (2, -signal.SIGKILL)
     assert err.count("\n") == 1
-    assert "process 0 of 2 has lost another process of this training" in err
+    assert f"process {1 - lost} of 2 has lost another process of this training" in err
     assert "continue: --resume r" in err
     assert run(["train", "--resume", "r", "--devices", 1], tmp_path)[0] == 0
 

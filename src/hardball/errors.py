@@ -23,6 +23,11 @@ class UserError(ValueError):
     """
 
 
+class LostProcess(UserError):
+    """Another process of the same work has ended. Each one that is left says so and fails by itself: the
+    one that usually speaks for all may be the lost one."""
+
+
 class CannotRun(UserError):
     """An attack, a check or a certificate cannot run here; others may."""
 

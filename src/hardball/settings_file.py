@@ -8,6 +8,8 @@ LARGEST = 2**20
 """Bytes of a YAML file; a run's config has two thousand."""
 MOST_VALUES = 10_000
 DEEPEST = 32
+LARGEST_NUMBER = 10**300
+"""A float can still hold it."""
 
 
 def parse(content: bytes) -> dict[str, Any]:
@@ -33,10 +35,12 @@ def parse(content: bytes) -> dict[str, Any]:
         if depth > DEEPEST or seen > MOST_VALUES:
             raise ValueError(f"it unfolds to more than {MOST_VALUES:,} values or {DEEPEST} levels")
         if isinstance(value, dict):
-            unnamed = next((key for key in value if not isinstance(key, str)), None)
-            if unnamed is not None:
-                raise ValueError(f"the key {str(unnamed)[:40]!r} is no name")
+            for key in value:
+                if not isinstance(key, str):
+                    raise ValueError(f"the key {str(key)[:40]!r} is no name")
             left += [(inner, depth + 1) for inner in value.values()]
         elif isinstance(value, list | tuple | set):
             left += [(inner, depth + 1) for inner in value]
+        elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
+            raise ValueError(f"{str(value)[:20]}... has {len(str(value))} digits; no setting has so many")
     return found

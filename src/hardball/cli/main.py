@@ -19,7 +19,7 @@ from typing import Any
 
 from hardball._version import __version__
 from hardball.cli.terminal import ask_for_json, printable
-from hardball.errors import UserError, as_flags, unknown
+from hardball.errors import LostProcess, UserError, as_flags, unknown
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -254,8 +254,8 @@ def main(argv: Sequence[str] | None = None) -> None:
             sys.stdout.flush()
         code = 0 if _is_follower() else code
     except UserError as error:
-        # of several processes the first one speaks, and says how it ended
-        code = 0 if _is_follower() else 2
+        # of several processes the first one speaks, and says how it ended, unless it may be gone
+        code = 0 if _is_follower() and not isinstance(error, LostProcess) else 2
         if code:
             print(f"hardball: error: {printable(as_flags(str(error)))}", file=sys.stderr)
     except KeyboardInterrupt:

@@ -144,7 +144,11 @@ class Parser(ArgumentParser):
         config = typed(argv, "config")
         if config is not None:
             _refuse_code(Path(config), argv)
-        values: dict[str, Any] = self.parse_args(self._expanded(argv, short)).as_dict()
+        try:
+            values: dict[str, Any] = self.parse_args(self._expanded(argv, short)).as_dict()
+        except OverflowError:  # a whole number where a float is meant
+            longest = max(argv, key=len)
+            self.error(f"{longest[:20]}... has too many digits for a number")
         values.pop("config", None)
         ask_for_json(values.pop("json", False))
         return values

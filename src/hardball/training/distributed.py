@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from hardball.errors import UserError
+from hardball.errors import LostProcess, UserError
 
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
@@ -67,14 +67,14 @@ def noticing_loss(fabric: "Fabric", cure: str) -> Iterator[None]:
     """Say in one line that another process of the training has ended.
 
     Raises:
-        UserError: one has; `cure` is the end of the message.
+        LostProcess: one has; `cure` is the end of the message.
     """
     try:
         yield
     except RuntimeError as error:
         if fabric.world_size == 1 or not _LOST.search(str(error)):
             raise
-        raise UserError(
+        raise LostProcess(
             f"process {fabric.global_rank} of {fabric.world_size} has lost another process of this "
             f"training (it was killed, has run out of memory, or its machine is gone); {cure}"
         ) from error

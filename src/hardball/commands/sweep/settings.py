@@ -128,5 +128,5 @@ def plain(value: Any) -> Any:
             return float(value)
         fraction = _FRACTION.fullmatch(value)
         if fraction:
-            return float(fraction[1]) / int(fraction[2])
+            return float(fraction[1]) / float(fraction[2])
     return value
