@@ -159,6 +159,44 @@ def adaptive() -> str:
     return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
 
 
+def reliability() -> str:
+    """Faults, malformed input, hostile networks and the soak, as far as they were run."""
+    found = read("results/reliability.json")
+    faults = [
+        [kind.replace("_", " "), str(sum(how.values()))]
+        + [str(how.get(name, 0)) for name in ("detected", "harmless", "silent")]
+        for kind, how in found["faults"]["by_kind"].items()
+    ]
+    inputs = [
+        [kind.replace("_", " "), f"{how['tried']:,}", f"{how['refused']:,}"]
+        + [str(how[name]) for name in ("tracebacks", "hangs", "peak_memory_growth_mib")]
+        for kind, how in found["inputs"]["by_kind"].items()
+    ]
+    guided = read("benchmarks/results/fuzz_guided.json")
+    bad = sum(len(one["found"]) for one in guided["by_kind"].values())
+    networks, soak = found["networks"], found["soak"]
+    head = [
+        "malformed",
+        "tried",
+        "refused in one line",
+        "tracebacks",
+        "hangs",
+        "memory grew by, MiB",
+    ]
+    return (
+        tables.table(["fault", "injected", "named in one line", "harmless", "silent"], faults)
+        + "\n\n"
+        + tables.table(head, inputs)
+        + f"\n\nA search for new paths through the code tried {guided['tried']:,} more files and found "
+        f"{bad} that end in anything but a value or one line. Of {networks['tried']} hostile networks "
+        f"{networks['trusted']} got a verdict they should not have. In {soak['minutes']:.0f} minutes, "
+        f"{soak['cycles']} trainings were killed, resumed and evaluated; "
+        f"{soak['same_weights_as_without_a_kill']} ended with the weights of one without a kill; memory, "
+        f"handles, threads, files and disk {'stayed flat' if soak['flat'] else '**grew**'}.\n\n"
+        + "".join(f"* {one['defect']}: `{one['test']}`\n" for one in found["defects"])
+    )
+
+
 PARTS: dict[str, Callable[[], str]] = {
     "adaptive": adaptive,
     "front": front,
@@ -167,6 +205,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "verdicts": verdicts,
     "fast": fast,
     "smoothing": smoothing,
+    "reliability": reliability,
     **{name: _benchmark(name) for name in tables.TABLES},
 }
 COMMAND = "python tools/claims.py --write"
