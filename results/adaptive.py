@@ -2,8 +2,8 @@
 
     python results/adaptive.py --data-root data --runs runs/adaptive [--note "what else ran"]
 
-digits_bw: black-and-white digits up to ε=0.45, in the demo's settings and in earlier ones in which the
-demo's fixed ramp depends on the seed; test accuracy (n=360) under the worst of PGD-50 with 5 restarts,
+digits_bw: black-and-white digits up to ε=0.45, in the demo's settings and in earlier ones in which a
+fixed ramp depends on the seed; test accuracy (n=360) under the worst of PGD-50 with 5 restarts,
 targeted PGD-50 and Square. mnist: asked for ε=0.45 within the sample-steps of the preset `mnist-fast`,
 whose runs are trained beside it; test accuracy of the first images under AutoAttack's standard version.
 A training has learned at an ε where its accuracy there is 40% or more.
@@ -33,9 +33,19 @@ from hardball.presets import Values, merged, short_flags
 LEARNED = 0.4
 """Accuracy from which an ε counts as learned: four times that of a constant prediction."""
 EPS = 0.45
-SEARCH = {"eps": EPS, "curriculum": {"name": "adaptive"}, "optimizer": {"schedule": "constant"}}
-EARLIER = {"batch_size": 64, "optimizer": {"lr": 1e-3, "schedule": "constant"}}
-RAMP = CONTESTANTS[-1].values
+SEARCH = CONTESTANTS[-1].values
+EARLIER: Values = {"batch_size": 64, "optimizer": {"lr": 1e-3, "schedule": "constant"}}
+RAMP: Values = {
+    "eps": EPS,
+    "curriculum": {
+        "name": "iterative",
+        "ramp_epochs": 80,
+        "hold": 60,
+        "per": "step",
+        "may_stop": False,
+    },
+    "stopping": {"collapse_patience": 80},
+}
 MNIST = "train --data mnist --model mnist_cnn --batch-size 64 --lr 1e-3 --average 0.998 --steps 4"
 FAST = "train --preset mnist-fast --curriculum iterative --eps 0.4"
 
@@ -69,6 +79,7 @@ def trainings(arguments: argparse.Namespace) -> list[Training]:
     )
     everything = [
         Training("digits_bw", "adaptive, demo's settings", flags(COMMON, SEARCH), digits),
+        Training("digits_bw", "ramp, demo's settings", flags(COMMON, RAMP), arguments.ramp_seeds),
         Training(
             "digits_bw", "adaptive, earlier settings", flags(COMMON, EARLIER, SEARCH), earlier
         ),
@@ -172,6 +183,7 @@ def parsed() -> argparse.Namespace:
     add("--runs", type=Path, default=Path("runs/adaptive"))
     add("--parts", nargs="+", default=["digits_bw", "mnist"], choices=list(MEASURES))
     add("--digits-seeds", type=int, default=20, help="in the demo's settings")
+    add("--ramp-seeds", type=int, default=5, help="of the ramp, in the demo's settings")
     add("--earlier-seeds", type=int, default=10, help="in the earlier settings")
     add("--mnist-seeds", type=int, default=5)
     add("--fast-seeds", type=int, default=3, help="of mnist-fast")

@@ -24,7 +24,7 @@ from hardball.runs import RunFolder
 SHORT: dict[str, dict[str, Any]] = {
     "standard": {"epochs": 3},
     "direct": {"epochs": 4},
-    "curriculum": {"curriculum": {"ramp_epochs": 2, "hold": 1}},
+    "adaptive": {"curriculum": {"budget_steps": 40_000, "finish": 1, "longest": 2, "patience": 1}},
 }
 
 

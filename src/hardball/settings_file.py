@@ -42,5 +42,7 @@ def parse(content: bytes) -> dict[str, Any]:
         elif isinstance(value, list | tuple | set):
             left += [(inner, depth + 1) for inner in value]
         elif isinstance(value, int) and abs(value) > LARGEST_NUMBER:
-            raise ValueError(f"{str(value)[:20]}... has {len(str(value))} digits; no setting has so many")
+            raise ValueError(
+                f"{str(value)[:20]}... has {len(str(value))} digits; no setting has so many"
+            )
     return found
