@@ -240,14 +240,22 @@ def searched(model: nn.Module, data: Dataset, out: Path, rule: Adaptive, **more:
     return fit(model, data, curriculum=rule, settings=flat.settings(QUICK, **more), out=out)
 
 
-def test_a_planted_collapse_is_bracketed(train: Dataset, tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def collapsing(train: Dataset, tmp_path_factory: pytest.TempPathFactory) -> Run:
+    """A search whose training collapses beyond 0.14."""
     rule = Adaptive(0.3, increment=0.06, resolution=0.02, **SHORT)
-    found = searched(Gated(small(train), 0.14), train, tmp_path / "r", rule)
-    assert found.outcome is not None
-    assert (found.outcome.status, found.outcome.failed_how) == (STOPPED, "collapse")
-    assert found.outcome.eps == 0.12
-    assert found.outcome.failed_eps == pytest.approx(0.15)
-    back = [line for line in decisions(tmp_path / "r") if line["restore"]]
+    out = tmp_path_factory.mktemp("collapsing") / "r"
+    return searched(Gated(small(train), 0.14), train, out, rule, keep_every=1)
+
+
+def test_a_planted_collapse_is_bracketed(collapsing: Run) -> None:
+    assert collapsing.outcome is not None
+    assert collapsing.folder is not None
+    outcome = collapsing.outcome
+    assert (outcome.status, outcome.failed_how) == (STOPPED, "collapse")
+    assert outcome.eps == 0.12
+    assert outcome.failed_eps == pytest.approx(0.15)
+    back = [line for line in decisions(collapsing.folder.path) if line["restore"]]
     assert [(line["eps"], line["action"]) for line in back] == [
         (0.18, "back"),
         (0.15, "finish"),
@@ -273,15 +281,14 @@ def test_going_back_restores_weights_and_optimiser(train: Dataset, tmp_path: Pat
 
 
 def test_after_going_back_the_distance_counts_from_the_weights_gone_back_to(
-    train: Dataset, tmp_path: Path
+    collapsing: Run,
 ) -> None:
-    rule = Adaptive(0.3, increment=0.06, resolution=0.02, **SHORT)
-    found = searched(Gated(small(train), 0.14), train, tmp_path / "r", rule, keep_every=1)
-    returned = {line["epoch"] for line in decisions(tmp_path / "r") if line["restore"]}
-    folder, followed = RunFolder(tmp_path / "r"), 0
-    kept = [load_file(folder.epoch_file(int(row["epoch"]))) for row in found.history]
-    names = [name for name, _ in found.model.named_parameters()]
-    for row, before, after in zip(found.history[1:], kept[:-1], kept[1:], strict=True):
+    folder, followed = collapsing.folder, 0
+    assert folder is not None
+    returned = {line["epoch"] for line in decisions(folder.path) if line["restore"]}
+    kept = [load_file(folder.epoch_file(int(row["epoch"]))) for row in collapsing.history]
+    names = [name for name, _ in collapsing.model.named_parameters()]
+    for row, before, after in zip(collapsing.history[1:], kept[:-1], kept[1:], strict=True):
         moved = torch.cat([(after[name] - before[name]).flatten() for name in names])
         same = row["weight_distance"] == pytest.approx(float(moved.norm()), rel=1e-5)
         assert same == (row["epoch"] - 1 not in returned)
@@ -295,7 +302,9 @@ def test_planted_masking_strengthens_the_training_attack(train: Dataset, tmp_pat
         torch.manual_seed(0)
         model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
     attack = TrainingAttack(steps=1, step_size=0.5, random_start=False)
-    rule = Adaptive(0.45, increment=0.15, start=0.3, finish=0, longest=40, pace=0.6)
+    rule = Adaptive(
+        0.45, increment=0.15, start=0.3, finish=0, longest=40, pace=0.6, budget_steps=120_000
+    )
     settings = flat.settings(batch_size=64, lr=3e-3, validation=300)
     fit(
         model,

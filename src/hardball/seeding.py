@@ -19,3 +19,14 @@ def generators(seed: int, indices: Sequence[int], *path: int) -> list[torch.Gene
     """One generator per example: what an example receives depends on its index alone, neither on
     the batch size nor on which other examples are still attacked."""
     return [torch.Generator().manual_seed(derive(seed, *path, i)) for i in indices]
+
+
+def seed_global_state(seed: int, device: torch.device) -> None:
+    """What `torch.manual_seed` does for the CPU and `device`, from whose global states dropout and the
+    like draw. For each other kind of device that is not in use it keeps the seed with a stack trace,
+    which takes longer than a small network's update."""
+    torch.default_generator.manual_seed(seed)
+    if device.type == "cuda":
+        torch.cuda.manual_seed_all(seed)
+    elif device.type != "cpu":
+        torch.manual_seed(seed)

@@ -21,7 +21,7 @@ from hardball.fronts import Front, bent_front_of
 from hardball.isolation import evaluating, untouched
 from hardball.losses import LOSSES, Loss, correct, cross_entropy
 from hardball.perf import Captured
-from hardball.seeding import derive
+from hardball.seeding import derive, seed_global_state
 from hardball.threats import ThreatModel, gaussian
 from hardball.training.atta import Carried
 from hardball.training.live import Attacked
@@ -177,7 +177,7 @@ class Update:
             first: their first attack, for which nothing was carried yet.
             finishing: in the last `finish_epochs` of the training, where nothing is carried.
         """
-        torch.manual_seed(derive(seed, self.fabric.global_rank))
+        seed_global_state(derive(seed, self.fabric.global_rank), self.fabric.device)
         self.generator.manual_seed(seed)
         total, attack = len(images), self.attack_at(threat, finishing=finishing)
         rows = None if finishing else rows
