@@ -279,6 +279,8 @@ def test_a_network_that_ends_in_an_error_on_images_costs_a_line(some: Dataset) -
         def forward(self, images: Tensor) -> Tensor:
             raise RuntimeError("out of order\nand so on")
 
-    message = r"the model ends in an error on 100 images \[1, 8, 8\]: out of order \(does it[^\n]*\)$"
+    message = (
+        r"the model ends in an error on 100 images \[1, 8, 8\]: out of order \(does it[^\n]*\)$"
+    )
     with pytest.raises(UserError, match=message):
         measured(Broken(), some)
