@@ -105,8 +105,8 @@ class Remade:
 def remade(tmp_path_factory: pytest.TempPathFactory) -> Remade:
     """Most of what is remade from the digits, in one folder: the trainings are shared."""
     out = tmp_path_factory.mktemp("remade")
-    names = ("eps05", "fig4", "fig5", "fig6", "fig7", "fig10", "fig12")
-    names += ("l2-remark", "remark1", "appendix-b", "appendix-c")
+    names = ["eps05", "fig4", "fig5", "fig6", "fig7", "fig10", "fig12"]
+    names += ["l2-remark", "remark1", "appendix-b", "appendix-c"]
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)  # the networks have hardly been trained
         shorten(patch)
