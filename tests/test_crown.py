@@ -75,7 +75,8 @@ def test_no_margin_in_the_ball_is_smaller(name: str) -> None:
     for eps in (0.0, 0.01, 0.1):
         found = hb.CROWNIBP().margins(net, images, labels, hb.LInf(eps))
         intervals = hb.IBP().margins(net, images, labels, hb.LInf(eps))
-        assert (found >= intervals - 1e-12).all()
+        # a front is computed in float32, whose last bit depends on how many images there are at a time
+        assert (found >= intervals - 1e-7).all()
         box = Box((images - eps).clamp(0, 1).double(), (images + eps).clamp(0, 1).double())
         linear, _ = relaxed(traced(net), box, labels, Propagation())
         with torch.no_grad():

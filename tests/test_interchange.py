@@ -180,7 +180,7 @@ def test_a_folder_that_does_not_say_its_mean_has_that_of_its_architecture(
     of_timm: nn.Module, tmp_path: Path
 ) -> None:
     found = hb.from_timm_folder(folder(tmp_path, of_timm, pretrained_cfg={}))
-    known = of_timm.pretrained_cfg
+    known: Any = of_timm.pretrained_cfg
     assert isinstance(found, nn.Sequential)
     assert isinstance(known, dict)
     for name in ("mean", "std"):

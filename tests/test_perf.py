@@ -211,6 +211,25 @@ def test_a_network_that_nothing_works_on_is_left_for_its_own_error():
         model(torch.rand(2, 1, 8, 8))
 
 
+@pytest.mark.parametrize(
+    ("kernel", "stride", "channels", "layout"),
+    [
+        (1, 2, 4, torch.contiguous_format),  # as the shortcut of a narrow residual network
+        (1, 2, 16, torch.channels_last),
+        (1, 1, 4, torch.channels_last),
+        (3, 2, 4, torch.channels_last),
+    ],
+)
+def test_where_weight_gradients_would_damage_memory_the_default_layout_is_kept(
+    kernel, stride, channels, layout
+):
+    model = nn.Sequential(nn.Conv2d(channels, 8, kernel, stride), nn.Flatten())
+    images = torch.rand(64, channels, 16, 16)
+    assert prefer_channels_last(model, images) == layout
+    for _ in range(20):  # where it did, the process ended here
+        model(images.contiguous(memory_format=layout)).sum().backward()
+
+
 @LAYOUTS
 def test_trying_a_layout_leaves_nothing_behind(network, layout):
     class Drawing(network):  # type: ignore[valid-type, misc]

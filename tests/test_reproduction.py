@@ -1,7 +1,9 @@
 """The paper's figures, remade."""
 
 import json
-from dataclasses import replace
+import shutil
+import warnings
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +25,7 @@ from hardball.commands.train import TrainConfig
 from hardball.data import cifar_files, load_dataset
 from hardball.errors import UserError
 from hardball.evaluation.checks.budget import BUDGETS as CHECKS
+from hardball.evaluation.sanity import Doubt
 from hardball.presets import merged
 from hardball.reproduction import BUDGETS, RECIPES, TRAININGS, plan
 from hardball.reproduction.answers import answers
@@ -32,8 +35,7 @@ from hardball.training import Constant, Iterative
 from hardball.training.attack import TrainingAttack
 
 
-@pytest.fixture
-def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+def shorten(monkeypatch: pytest.MonkeyPatch) -> None:
     """The quick budget with an epoch or two of everything."""
     cut = replace(
         BUDGETS["quick"],
@@ -89,17 +91,41 @@ def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def cifar(tmp_path: Path) -> Path:
+def tiny(monkeypatch: pytest.MonkeyPatch) -> None:
+    shorten(monkeypatch)
+
+
+@dataclass(frozen=True)
+class Remade:
+    out: Path
+    found: dict[str, Any]
+
+
+@pytest.fixture(scope="module")
+def remade(tmp_path_factory: pytest.TempPathFactory) -> Remade:
+    """Most of what is remade from the digits, in one folder: the trainings are shared."""
+    out = tmp_path_factory.mktemp("remade")
+    names = ["eps05", "fig4", "fig5", "fig6", "fig7", "fig10", "fig12"]
+    names += ["l2-remark", "remark1", "appendix-b", "appendix-c"]
+    with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
+        warnings.simplefilter("ignore", Doubt)  # the networks have hardly been trained
+        shorten(patch)
+        return Remade(out, made(out, *names))
+
+
+@pytest.fixture(scope="module")
+def cifar(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Noise, in the folders of CIFAR-10's image files."""
+    place = tmp_path_factory.mktemp("noise")
     noise = np.random.default_rng(0)
     for part, count in (("train", cifar_files.TRAIN), ("test", cifar_files.TEST)):
         for name in cifar_files.CLASSES:
-            folder = tmp_path / "cifar" / "cifar10-jpeg" / part / name
+            folder = place / "cifar10-jpeg" / part / name
             folder.mkdir(parents=True)
             for number in range(count // 10):
                 pixels = noise.integers(0, 256, (16, 16, 3), np.uint8)
                 Image.fromarray(pixels).save(folder / f"{number:04}.png")
-    return tmp_path / "cifar"
+    return place
 
 
 def made(out: Path, *names: str, **more: Any) -> dict[str, Any]:
@@ -144,26 +170,25 @@ def test_cost_by_hand() -> None:
 
 
 @pytest.mark.usefixtures("tiny")
-def test_remade_once(tmp_path: Path) -> None:
-    found = made(tmp_path, "eps05", "fig4", "fig5", "fig6", "fig7", "fig10", "fig12")
+def test_remade_once(remade: Remade) -> None:
+    out, found = remade.out, remade.found
     for name in found:
-        written = json.loads((tmp_path / f"{name}.json").read_text())
+        written = json.loads((out / f"{name}.json").read_text())
         assert written["answers"]
         assert written["trainings"].keys() == set(RECIPES[name].trainings)
         assert written["cut"] or not written["trainings"]
-        assert (tmp_path / f"{name}.png").read_bytes().startswith(b"\x89PNG")
-    part = tmp_path / "fig4" / "landscape-weights.json"
+        assert (out / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    part = out / "fig4" / "landscape-weights.json"
     before = part.stat().st_mtime_ns
-    assert not estimate(ReproduceConfig(["fig4"], out=tmp_path)).due
-    again = made(tmp_path, "fig4")
+    assert not estimate(ReproduceConfig([*found], out=out)).due
+    again = made(out, "fig4")
     assert part.stat().st_mtime_ns == before
     assert again["fig4"]["answers"] == found["fig4"]["answers"]
 
 
 @pytest.mark.usefixtures("tiny")
-def test_a_run_of_other_settings_is_refused(tmp_path: Path) -> None:
-    made(tmp_path, "fig10")
-    (tmp_path / "runs" / "at-0.3").rename(tmp_path / "runs" / "at-0.2")
+def test_a_run_of_other_settings_is_refused(remade: Remade, tmp_path: Path) -> None:
+    shutil.copytree(remade.out / "runs" / "at-0.3", tmp_path / "runs" / "at-0.2")
     with pytest.raises(UserError, match="another run"):
         made(tmp_path, "fig1")
 
@@ -353,24 +378,16 @@ def test_settings_of_the_paper() -> None:
     assert modes == ["eval", "train"]
 
 
-@UNTRAINED
-@pytest.mark.usefixtures("tiny")
-def test_claims_and_sweeps_are_remade(tmp_path: Path) -> None:
-    names = ("l2-remark", "remark1", "appendix-b")
-    found = made(tmp_path, *names)
-    for name in names:
-        assert found[name]["answers"]
-        assert found[name]["cut"]
-        assert (tmp_path / f"{name}.png").exists()
-    assert not estimate(ReproduceConfig([*names], out=tmp_path)).due
-    swept = json.loads((tmp_path / "appendix-b" / "sweep.json").read_text())
+def test_claims_and_sweeps_are_remade(remade: Remade) -> None:
+    for name in ("l2-remark", "remark1", "appendix-b"):
+        assert remade.found[name]["answers"]
+        assert remade.found[name]["cut"]
+    swept = json.loads((remade.out / "appendix-b" / "sweep.json").read_text())
     assert len(swept["trials"]) == 2
 
 
-@UNTRAINED
-@pytest.mark.usefixtures("tiny")
-def test_the_checklist_is_remade(tmp_path: Path) -> None:
-    found = made(tmp_path, "appendix-c")["appendix-c"]
+def test_the_checklist_is_remade(remade: Remade) -> None:
+    found = remade.found["appendix-c"]
     items = [one["claim"].split()[0] for one in found["answers"][:-1]]
     assert {*map(str, range(1, 13)), "3.3"} == {*items}
     brute = next(one for one in found["answers"] if one["claim"].startswith("8 "))

@@ -10,6 +10,10 @@ from torch.nn.parameter import is_lazy
 from hardball.isolation import evaluating, untouched
 from hardball.perf.convolution import fast
 
+FEWEST = 16
+"""Input channels from which on a strided 1×1 convolution is put into channels_last: with fewer than a
+vector register holds, the weights' gradient of oneDNN (PyTorch 2.14) writes past its memory there."""
+
 
 def prefer_channels_last(model: object, images: Tensor) -> torch.memory_format:
     """Put a network's weights into channels_last, in which convolutions run best on CPUs and GPUs
@@ -17,7 +21,8 @@ def prefer_channels_last(model: object, images: Tensor) -> torch.memory_format:
 
     Some networks need PyTorch's default layout, most often by an `x.view(len(x), -1)` before their
     linear layers, which in another raises. So two of the images are tried, forwards and backwards;
-    a network that fails keeps the layout it has.
+    a network that fails keeps the layout it has, and so does one whose gradients would damage the
+    process's memory there (see `FEWEST`).
 
     Args:
         model: images → logits. What is no module, or has no convolution, is left alone.
@@ -27,6 +32,8 @@ def prefer_channels_last(model: object, images: Tensor) -> torch.memory_format:
     if not before or images.dim() != 4:
         return torch.contiguous_format
     assert isinstance(model, nn.Module)
+    if any(map(_overruns, model.modules())):
+        return torch.contiguous_format
     for tensor, values in before:
         tensor.data = values.to(memory_format=torch.channels_last)
     try:
@@ -63,6 +70,15 @@ def _weights(model: object) -> list[tuple[Tensor, Tensor]]:
         return []
     tensors = [*model.parameters(), *model.buffers()]
     return [(t, t.data) for t in tensors if not is_lazy(t) and t.dim() == 4]
+
+
+def _overruns(module: nn.Module) -> bool:
+    return (
+        isinstance(module, nn.Conv2d)
+        and set(module.kernel_size) == {1}
+        and set(module.stride) != {1}
+        and module.in_channels < FEWEST
+    )
 
 
 def _restore(weights: list[tuple[Tensor, Tensor]]) -> None:
