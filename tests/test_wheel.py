@@ -21,7 +21,8 @@ from hardball.cli import main
 from hardball.commands import demo
 from hardball.presets import merged
 
-short = [{"epochs": 1}, {"epochs": 1}, {"curriculum": {"budget_steps": 40_000, "finish": 1, "longest": 2, "patience": 1}}]
+search = {"budget_steps": 40_000, "finish": 1, "longest": 2, "patience": 1}
+short = [{"epochs": 1}, {"epochs": 1}, {"curriculum": search}]
 demo.CONTESTANTS = tuple(
     replace(c, values=merged(c.values, s)) for c, s in zip(demo.CONTESTANTS, short, strict=True)
 )
