@@ -87,7 +87,8 @@ def trainings(arguments: argparse.Namespace) -> list[Training]:
         Training("mnist", "adaptive", searching, mnist),
         Training("mnist", "mnist-fast", FAST, arguments.fast_seeds),
     ]
-    return [one for one in everything if one.part in arguments.parts]
+    chosen = [one for one in everything if one.part in arguments.parts]
+    return [one for one in chosen if arguments.only is None or one.name in arguments.only]
 
 
 def digits(weights: Path, _: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
@@ -182,6 +183,7 @@ def parsed() -> argparse.Namespace:
     add("--data-root", type=Path, default=Path("data"))
     add("--runs", type=Path, default=Path("runs/adaptive"))
     add("--parts", nargs="+", default=["digits_bw", "mnist"], choices=list(MEASURES))
+    add("--only", nargs="+", metavar="NAME", help="these trainings; the others stay as they are")
     add("--digits-seeds", type=int, default=20, help="in the demo's settings")
     add("--ramp-seeds", type=int, default=5, help="of the ramp, in the demo's settings")
     add("--earlier-seeds", type=int, default=10, help="in the earlier settings")
