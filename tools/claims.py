@@ -159,6 +159,19 @@ def adaptive() -> str:
     return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
 
 
+def _trends(soak: dict[str, Any], *, flat: bool) -> str:
+    return ", ".join(
+        name.replace("_mib", "").replace("_kib", "").replace("_", " ")
+        + (
+            ""
+            if flat
+            else f" ({how['growth_over_last_half']:+.1%}, {how['first']:.0f} to {how['last']:.0f})"
+        )
+        for name, how in soak["trends"].items()
+        if how["flat"] == flat
+    )
+
+
 def reliability() -> str:
     """Faults, malformed input, hostile networks and the soak, as far as they were run."""
     found = read("results/reliability.json")
@@ -191,8 +204,9 @@ def reliability() -> str:
         f"{bad} that end in anything but a value or one line. Of {networks['tried']} hostile networks "
         f"{networks['trusted']} got a verdict they should not have. In {soak['minutes']:.0f} minutes, "
         f"{soak['cycles']} trainings were killed, resumed and evaluated; "
-        f"{soak['same_weights_as_without_a_kill']} ended with the weights of one without a kill; memory, "
-        f"handles, threads, files and disk {'stayed flat' if soak['flat'] else '**grew**'}.\n\n"
+        f"{soak['same_weights_as_without_a_kill']} ended with the weights of one without a kill; flat over "
+        f"the second half: {_trends(soak, flat=True)}; not flat: {_trends(soak, flat=False) or 'none'}."
+        + "\n\n"
         + "".join(f"* {one['defect']}: `{one['test']}`\n" for one in found["defects"])
     )
 
