@@ -203,7 +203,7 @@ def reliability() -> str:
         + f"\n\nA search for new paths through the code tried {guided['tried']:,} more files and found "
         f"{bad} that end in anything but a value or one line. Of {networks['tried']} hostile networks "
         f"{networks['trusted']} got a verdict they should not have. In {soak['minutes']:.0f} minutes, "
-        f"{soak['killed_before_the_end']} of {soak['cycles']} trainings were killed, resumed and evaluated; "
+        f"{soak['killed_before_the_end']} of {soak['cycles']} trainings were killed and resumed; "
         f"{soak['same_weights_as_without_a_kill']} ended with the weights of one without a kill; flat over "
         f"the second half: {_trends(soak, flat=True)}; not flat: {_trends(soak, flat=False) or 'none'}."
         + "\n\n"
