@@ -17,6 +17,7 @@ import signal
 import sys
 import tempfile
 from collections import Counter
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,7 @@ from record import ROOT, command, parser, write
 sys.path[:0] = [str(ROOT / "tests"), str(ROOT / "tests/outside")]
 
 import machine_faults
-from machine_faults import EVALUATE, TRAIN, UPDATE
+from machine_faults import EVALUATE, RESUME, TRAIN, UPDATE
 
 import test_faults
 from commands import Signal, run, start
@@ -73,10 +74,11 @@ def kills(count: int, seed: int) -> Counter[str]:
     for number in range(count):
         with tempfile.TemporaryDirectory() as place:
             folder = Path(place)
-            words, again = TRAIN, ("train", "--resume", "r")
+            words: Sequence[object] = TRAIN
+            again: Sequence[object] = RESUME
             if number % 2:
                 run(TRAIN, folder)
-                words = again = EVALUATE  # type: ignore[assignment]
+                words = again = EVALUATE
             if number % 4 < 2:
                 at = moments.choice([*PLACES, TASK if number % 2 else UPDATE])
                 run(words, folder, planned=Signal(at=at, count=moments.randrange(1, 16)))
@@ -103,7 +105,7 @@ def two_processes(count: int, seed: int) -> Counter[str]:
             first = start(TRAIN, folder, planned=stop)
             while "T (stopped)" not in Path(f"/proc/{first.process.pid}/status").read_text():
                 first.process.join(0.05)
-            code, _, err = run(("train", "--resume", "r"), folder)
+            code, _, err = run(RESUME, folder)
             refused = code == 2 and "another process is training in r" in err
             found["detected" if refused else "silent"] += 1
             first.process.kill()

@@ -96,6 +96,8 @@ def kept(kinds: dict[str, Path]) -> None:
 def main() -> None:
     if sys.argv[1:2] == ["--kind"]:
         one_kind(*sys.argv[2:])
+    from hardball import environment  # not above: what is imported before `one_kind` is not guided
+
     arguments = parser(__doc__, ROOT / "benchmarks/results/fuzz_guided.json")
     arguments.add_argument("--inputs", type=int, default=100_000, help="of each kind")
     arguments.add_argument("--seconds", type=int, default=600, help="the most for each kind")
@@ -108,7 +110,8 @@ def main() -> None:
         }
         kept({kind: folder / "reached" for kind, folder in folders.items()})
     total = sum(one["tried"] for one in by_kind.values())
-    write({"command": command(), "note": asked.note, "tried": total, "by_kind": by_kind}, asked.out)
+    found = {"tried": total, "by_kind": by_kind, "machine": environment.facts()}
+    write({"command": command(), "note": asked.note, **found}, asked.out)
 
 
 if __name__ == "__main__":
