@@ -126,6 +126,7 @@ def run(training: Training, seed: int, arguments: argparse.Namespace) -> dict[st
     words = f"{training.words} --seed {seed}"
     place = f"--accelerator cpu --devices {arguments.devices}"
     if training.part == "mnist":
+        words += f" --precision {arguments.precision}"
         place += f" --data-root {arguments.data_root}"
     began = time.monotonic()
     train(f"{words} {place}", folder, threads=1)
@@ -191,6 +192,7 @@ def parsed() -> argparse.Namespace:
     add("--fast-seeds", type=int, default=3, help="of mnist-fast")
     add("--increment", type=float, default=0.08, help="first increment on MNIST")
     add("--budget-steps", type=int, default=2_000_000, help="on MNIST")
+    add("--precision", default="32-true", help="of the trainings on MNIST; attacks run in float32")
     add("--n", type=int, default=500, help="MNIST images under AutoAttack")
     add("--devices", type=int, default=1)
     return made.parse_args()

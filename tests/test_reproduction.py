@@ -202,6 +202,19 @@ def test_what_collapsed_is_not_extended(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "fig12.json").exists()
 
 
+def test_another_precision() -> None:
+    """It is asked of every training, and said on every result."""
+    fast = ReproduceConfig(["table1"], budget="full", precision="bf16-mixed")
+    values = fast.on_machine(TRAININGS["eat-0.4"].values(fast.size))
+    assert TrainConfig.of(values).settings.machine.precision == "bf16-mixed"
+    assert TrainConfig.of(values).settings.machine.keep_every == 1
+    assert fast.tried["base"]["machine"] == {"precision": "bf16-mixed"}
+    assert fast.cut("mnist") == "trainings in bf16-mixed"
+    assert fast.command("table1").endswith("table1 --budget full --precision bf16-mixed")
+    with pytest.raises(UserError, match="precision.*fp8.*bf16-mixed"):
+        ReproduceConfig(["table1"], precision="fp8")
+
+
 @pytest.mark.usefixtures("tiny")
 def test_no_time(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="hours=1e-06"):

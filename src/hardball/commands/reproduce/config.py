@@ -4,9 +4,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from hardball.errors import unknown
+from hardball.presets import Values, merged
 from hardball.reproduction import Budget
 from hardball.reproduction.budgets import Side, budget
 from hardball.reproduction.trainings import On
+from hardball.training.machine import PRECISIONS
 
 CIFAR = ("cifar10", "cifar10-jpeg")
 
@@ -31,6 +33,8 @@ class ReproduceConfig:
     """Where CIFAR-10 is; DATA_ROOT by default."""
     processes: int = 1
     """How many evaluate at once, on the CPU; changes the speed, not the answer."""
+    precision: str = "32-true"
+    """Of the trainings: 32-true, tf32 or bf16-mixed. Attacks and measurements compute in float32."""
     hours: float | None = None
     """Refuse to begin if the trainings would take longer."""
 
@@ -41,6 +45,8 @@ class ReproduceConfig:
     def __post_init__(self) -> None:
         if self.cifar not in (None, *CIFAR):
             raise unknown("form of CIFAR-10", self.cifar, CIFAR)
+        if self.precision not in PRECISIONS:
+            raise unknown("precision", self.precision, PRECISIONS)
 
     def data_of(self, on: On) -> tuple[str, Path]:
         """Name and place of a data set."""
@@ -53,6 +59,27 @@ class ReproduceConfig:
     def side(self, on: On) -> Side:
         """The numbers for a data set."""
         return self.size.cifar if on == "cifar" else self.size
+
+    def cut(self, on: On) -> str:
+        """What is otherwise than in the paper."""
+        precision = "" if self.precision == "32-true" else f"trainings in {self.precision}"
+        return "; ".join(said for said in (self.side(on).cut, precision) if said)
+
+    def on_machine(self, values: Values) -> Values:
+        """A training's nested values, in this precision."""
+        if self.precision == "32-true":
+            return values
+        return merged(values, {"machine": {"precision": self.precision}})
+
+    @property
+    def tried(self) -> Values:
+        """The grid of Appendix B."""
+        return {**self.size.tried, "base": self.on_machine(self.size.tried["base"])}
+
+    def command(self, name: str) -> str:
+        """What remakes one result."""
+        precision = "" if self.precision == "32-true" else f" --precision {self.precision}"
+        return f"hardball reproduce {name} --budget {self.size.name}{precision}"
 
     def folder(self, training: str) -> Path:
         """Of a training."""

@@ -83,9 +83,9 @@ def _make(
         "paper": recipe.claim,
         "answers": answers(name, parts, CLASSES),
         "budget": size.name,
-        "cut": config.side(recipe.on).cut if recipe.trains else "",
+        "cut": config.cut(recipe.on) if recipe.trains else "",
         "trainings": {one: runs[one] for one in recipe.trainings},
-        "command": f"hardball reproduce {name} --budget {size.name}",
+        "command": config.command(name),
         "machine": environment.facts(),
     }
     picture = as_png(reproduction_figures.figure(name, recipe.title, parts, found["cut"]))

@@ -14,13 +14,13 @@ from hardball.storage import write_atomically
 
 def sweep_plan(config: ReproduceConfig, folder: Path) -> Plan:
     """Its trials; those in the folder that have ended are not done again."""
-    tried = config.size.tried
+    tried = config.tried
     return planned(Grid.of(tried), tried, _asked(config, folder))
 
 
 def swept(config: ReproduceConfig, folder: Path, console: Console) -> dict[str, Any]:
     """What came of the trials, which are in the folder; grid.yaml there is for `hardball sweep`."""
-    text = yaml.safe_dump(config.size.tried, sort_keys=False, allow_unicode=True)
+    text = yaml.safe_dump(config.tried, sort_keys=False, allow_unicode=True)
     write_atomically(folder / "grid.yaml", text.encode())
     found = sweep(sweep_plan(config, folder), _asked(config, folder), console)
     if found["unfinished"]:

@@ -93,7 +93,9 @@ def _trainings_due(
 
 def _asked(config: ReproduceConfig, training: Training) -> Values:
     name, root = config.data_of(training.on)
-    return merged(training.values(config.size), {"data": {"name": name, "root": root}})
+    return merged(
+        config.on_machine(training.values(config.size)), {"data": {"name": name, "root": root}}
+    )
 
 
 def trained(
@@ -114,8 +116,9 @@ def trained(
     if outcome.status == INTERRUPTED:  # nothing is measured on weights that are not finished
         raise KeyboardInterrupt
     verb = f"extend {training.start}" if training.start else "train"
+    flags = short_flags(config.on_machine(training.values(config.size)))
     return {
-        "command": f"hardball {verb} {short_flags(training.values(config.size))} --out {name}",
+        "command": f"hardball {verb} {flags} --out {name}",
         "status": outcome.status,
         "epochs": outcome.epochs,
         "eps": outcome.eps,
