@@ -71,6 +71,7 @@ evidence = st.builds(
     accuracy=st.floats(0, 1),
     probe=probes,
     epochs_left=st.none() | st.floats(-1, 100),
+    finish_price=st.sampled_from([1.0, 4.0]),
 )
 
 
@@ -255,6 +256,28 @@ def test_a_budget_is_not_exceeded_and_ends_with_the_finish(
     assert len(steps) <= epochs
     if len(steps) == epochs and epochs >= 8 and rule.finish:
         assert steps[-1][0].phase == "finish"
+
+
+@given(rules(), st.floats(1, 200), st.sampled_from([2.0, 4.0]), st.sampled_from([GOOD, STUCK]))
+def test_a_dearer_finish_is_set_aside_and_paid(
+    rule: Adaptive, budget: float, price: float, usual: Evidence
+) -> None:
+    """An epoch of the search costs 1, one of the finish its price."""
+    spent = 0.0
+
+    def world(state: State) -> Evidence:
+        nonlocal spent
+        finishing = state.phase == "finish"
+        spent += price if finishing else 1.0
+        left = (budget - spent) / (price if finishing else 1.0)
+        seen = usual if state.learned is not None else GOOD
+        return replace(seen, epochs_left=left, finish_price=1.0 if finishing else price)
+
+    steps = walk(rule, world)
+    assert spent <= budget
+    if rule.finish and budget >= 2 + price * rule.finish:
+        assert steps[-1][0].phase == "finish"
+        assert steps[-1][0].length == rule.finish
 
 
 def test_the_finish_lowers_the_learning_rate_to_nearly_nothing() -> None:

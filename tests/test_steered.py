@@ -401,6 +401,27 @@ def test_a_budget_of_steps_is_kept_with_the_probes_counted(
     assert decisions(tmp_path / "r")[-1]["state"]["phase"] == "finish"
 
 
+def test_the_finish_has_an_attack_of_its_own(train: Dataset, tmp_path: Path) -> None:
+    """Of more steps, which the budget sets aside beforehand."""
+    rule = Adaptive(0.3, increment=0.05, budget_steps=60_000, **SHORT)
+    own = TrainingAttack(steps=2, finish_epochs=2, finish_steps=9)
+    found = searched(small(train), train, tmp_path / "r", rule, attack=own)
+    assert found.outcome is not None
+    assert found.outcome.sample_steps <= 60_000
+    lines = decisions(tmp_path / "r")
+    phases = [line["state"]["phase"] for line in lines]
+    assert phases == ["search"] * (len(phases) - 2) + ["finish"] * 2
+    assert lines[0]["evidence"]["finish_price"] == (9 * 437 + 2880) / (2 * 437 + 2880)
+    assert lines[-1]["evidence"]["finish_price"] == 1
+    usual = [2 * 2 ** line["state"]["doublings"] for line in lines]
+    search = sum(steps for steps, line in zip(usual[:-2], lines, strict=False) if line["eps"] > 0)
+    last = sum(max(9, steps) for steps in usual[-2:])
+    probes = sum(
+        (line["evidence"]["probe"] or {"sample_steps": 0})["sample_steps"] for line in lines
+    )
+    assert found.outcome.sample_steps == (search + last) * 437 + probes
+
+
 def test_a_budget_of_minutes_ends_the_search(train: Dataset, tmp_path: Path) -> None:
     rule = Adaptive(0.3, increment=0.001, resolution=0.001, budget_minutes=0.05, **SHORT)
     found = searched(small(train), train, tmp_path / "r", rule)
@@ -424,7 +445,7 @@ def test_epochs_are_a_budget_too(train: Dataset, tmp_path: Path) -> None:
     ("values", "more", "message"),
     [
         ({}, {"schedule": "cosine"}, "schedule=cosine with an adaptive curriculum"),
-        ({}, {"finish_epochs": 2, "finish_steps": 9}, "finish_epochs=2 with an adaptive"),
+        ({}, {"finish_epochs": 5, "finish_steps": 9}, "finish_epochs=5 with .* has 2; give"),
         ({}, {"norm": "l0"}, r"resolution=0\.0015 with the norm l0"),
         ({"budget_steps": 500}, {}, r"a probe of up to 2,880 sample-steps with budget_steps=500"),
         (

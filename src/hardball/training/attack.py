@@ -36,7 +36,7 @@ class TrainingAttack:
     along with ε (ATTA), so that few steps do; takes one byte per pixel of the training set."""
     finish_epochs: int = 0
     """Let so many epochs at the end take finish_steps steps (of 2.5·ε/steps, nothing carried): few
-    large steps early, more and smaller ones late."""
+    large steps early, more and smaller ones late. With an adaptive curriculum: as many as its finish."""
     finish_steps: int | None = None
     """Steps of the training attack in the last finish_epochs."""
     step_decay: bool = False
@@ -145,7 +145,10 @@ class TrainingAttack:
         if doublings == 0:
             return self
         finer = self.pgd.finer(doublings)
-        return replace(self, steps=finer.steps, step_size=finer.step_size)
+        last = self.finish_steps
+        if last is not None and finer.steps is not None:
+            last = max(last, finer.steps)  # the last epochs' attack is no weaker than the others'
+        return replace(self, steps=finer.steps, step_size=finer.step_size, finish_steps=last)
 
     def validation_at(self, eps: float) -> PGD:
         """The attack on the validation part at ε > 0: the same in all epochs, on the cross entropy."""

@@ -90,6 +90,13 @@ class Steered(Trainer):
     def _eps(self) -> float:
         return self.curriculum.eps_of(self.state, (self.step + 1) / self.steps)
 
+    def _finishing(self, epoch: int) -> bool:
+        return self._own_attack(self.state)
+
+    def _own_attack(self, state: State) -> bool:
+        """The epoch from this state on is one of the finish, which has an attack of its own."""
+        return state.phase == "finish" and self.settings.attack.finish_epochs > 0
+
     def _trained_eps(self) -> float:
         return self.state.trial
 
@@ -134,7 +141,7 @@ class Steered(Trainer):
     def _decided(self, watcher: Watcher, seen: Evidence, row: Row | None = None) -> Outcome | None:
         """Ask for a decision on what was seen, act on it, record it; the outcome if it is the last."""
         before = self.state
-        seen = replace(seen, epochs_left=self._epochs_left(row))
+        seen = replace(seen, epochs_left=self._epochs_left(row), finish_price=self._finish_price())
         seen = self.fabric.broadcast(seen)
         # noise is drawn, not searched for: there is no better search to compare it with
         if not self.settings.objective.noisy and self.curriculum.asks_probe(before, seen):
@@ -142,7 +149,7 @@ class Steered(Trainer):
         self.state, decision = self.curriculum.decide(before, seen)
         decision = replace(decision, reason=self.words(decision.reason))
         if decision.learned:
-            self._keep_rung(before.trial, seen, row)
+            self._keep_rung(before, seen, row)
         if decision.restore:
             self._go_back()
         self._use_attack()
@@ -181,7 +188,24 @@ class Steered(Trainer):
     # --- budgets
 
     def _epoch_cost(self, eps: float) -> int:
-        return self.update.attack_steps(self.threat.at(eps)) * len(self.train)
+        finishing = self._finishing(self.epoch)
+        return self.update.attack_steps(self.threat.at(eps), finishing=finishing) * len(self.train)
+
+    def _finish_price(self) -> float:
+        """An epoch of the finish, with its own attack, in epochs of the search: a probe with each."""
+        if self.state.phase == "finish" or not self.settings.attack.finish_epochs:
+            return 1.0
+        threat = self.threat.at(self.curriculum.eps_max)
+        usual, own = (
+            self.update.attack_steps(threat, finishing=finishing) * len(self.train)
+            + self._probe_cost
+            for finishing in (False, True)
+        )
+        return own / max(usual, 1)
+
+    @property
+    def _probe_cost(self) -> int:
+        return probe_cost(self.curriculum, self.update.settings, len(self.held))
 
     def _epochs_left(self, row: Row | None) -> float | None:
         """Epochs like this one that every budget pays for, with a probe each and one at the end."""
@@ -190,7 +214,7 @@ class Steered(Trainer):
             left.append(float(rule.epochs - self.epoch))
         if rule.budget_steps is not None:
             # the attack costs the same at every ε unless its step size is fixed
-            each = probe_cost(rule, self.update.settings, len(self.held))
+            each = self._probe_cost
             rest = rule.budget_steps - self.sample_steps - 2 * each
             left.append(rest / (self._epoch_cost(rule.eps_max) + each))
         if rule.budget_minutes is not None:
@@ -224,9 +248,10 @@ class Steered(Trainer):
         attack = self.settings.attack.stronger(self.state.doublings)
         self.update.settings = replace(self.settings, attack=attack)
 
-    def _keep_rung(self, eps: float, seen: Evidence, row: Row | None) -> None:
-        """These weights are the ones to go back to, and a rung of the ladder."""
+    def _keep_rung(self, state: State, seen: Evidence, row: Row | None) -> None:
+        """These weights, trained in this state, are the ones to go back to, and a rung of the ladder."""
         assert row is not None
+        eps, threat = state.trial, self.threat.at(state.trial)
         self.anchor = self._snapshot()
         self._accept(eps)
         name = f"{eps:g}"
@@ -234,7 +259,7 @@ class Steered(Trainer):
         rung = {
             "eps": eps,
             "epoch": self.epoch,
-            "attack_steps": self.update.attack_steps(self.threat.at(eps)),
+            "attack_steps": self.update.attack_steps(threat, finishing=self._own_attack(state)),
             "val_accuracy": row["val_accuracy"],
             "val_adv_accuracy": seen.accuracy,
             "val_adv_loss": seen.loss,
@@ -302,10 +327,10 @@ def check_search(curriculum: Adaptive, settings: Settings, train: int, held: int
             f"schedule={settings.optimizer.schedule} with an adaptive curriculum, whose length is not "
             "known beforehand; use schedule=constant: its finish lowers the learning rate"
         )
-    if settings.attack.finish_epochs:
+    if settings.attack.finish_epochs not in (0, curriculum.finish):
         raise UserError(
-            f"finish_epochs={settings.attack.finish_epochs} with an adaptive curriculum, whose length "
-            "is not known beforehand; leave it out"
+            f"finish_epochs={settings.attack.finish_epochs} with an adaptive curriculum whose finish "
+            f"has {curriculum.finish}; give the same number to both, or leave finish_epochs out"
         )
     if settings.norm == "l0" and curriculum.least_increment < 1:
         raise UserError(

@@ -337,18 +337,18 @@ class Adaptive:
         if seen.epochs_left is None or state.phase == "over":
             return state, decision
         left = seen.epochs_left / (2 if decision.action == "strengthen" else 1)
+        payable = max(0, int(left / seen.finish_price))
         if state.phase == "finish":
             # its length was set before: now by what is left
             if state.finished == 0:
-                state = self._to_finish(state, max(0, int(left)))
+                state = self._to_finish(state, payable)
             return state, decision
-        reserve = 0 if state.learned is None else min(self.finish, state.epochs // 4)
-        if left >= reserve + 1:
+        if left >= self._reserve(state, seen) + 1:
             return state, decision
         ended = (
             replace(state, phase="over")
             if state.learned is None
-            else self._to_finish(state, max(0, int(left)))
+            else self._to_finish(state, payable)
         )
         return ended, replace(
             decision,
@@ -356,6 +356,15 @@ class Adaptive:
             reason=f"{decision.reason}; the budget pays for {left:.3g} more epochs",
             restore=not decision.learned,
         )
+
+    def _reserve(self, state: State, seen: Evidence) -> float:
+        """Epochs of the search that are not spent on it, for the finish: a quarter of what was searched
+        or, where the finish has a stronger attack of its own, all of it."""
+        if state.learned is None:
+            return 0.0
+        if seen.finish_price > 1:
+            return self.finish * seen.finish_price
+        return float(min(self.finish, state.epochs // 4))
 
 
 def _rounded(eps: float) -> float:
