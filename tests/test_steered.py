@@ -411,7 +411,7 @@ def test_the_finish_has_an_attack_of_its_own(train: Dataset, tmp_path: Path) -> 
     lines = decisions(tmp_path / "r")
     phases = [line["state"]["phase"] for line in lines]
     assert phases == ["search"] * (len(phases) - 2) + ["finish"] * 2
-    assert lines[0]["evidence"]["finish_price"] == (9 * 437 + 2880) / (2 * 437 + 2880)
+    assert lines[0]["evidence"]["finish_price"] == 9 * 437 / (2 * 437 + 2880)
     assert lines[-1]["evidence"]["finish_price"] == 1
     usual = [2 * 2 ** line["state"]["doublings"] for line in lines]
     search = sum(steps for steps, line in zip(usual[:-2], lines, strict=False) if line["eps"] > 0)

@@ -192,16 +192,15 @@ class Steered(Trainer):
         return self.update.attack_steps(self.threat.at(eps), finishing=finishing) * len(self.train)
 
     def _finish_price(self) -> float:
-        """An epoch of the finish, with its own attack, in epochs of the search: a probe with each."""
+        """An epoch of the finish, with its own attack, in epochs of the search, which have a probe each."""
         if self.state.phase == "finish" or not self.settings.attack.finish_epochs:
             return 1.0
         threat = self.threat.at(self.curriculum.eps_max)
         usual, own = (
             self.update.attack_steps(threat, finishing=finishing) * len(self.train)
-            + self._probe_cost
             for finishing in (False, True)
         )
-        return own / max(usual, 1)
+        return own / max(usual + self._probe_cost, 1)
 
     @property
     def _probe_cost(self) -> int:
@@ -214,8 +213,10 @@ class Steered(Trainer):
             left.append(float(rule.epochs - self.epoch))
         if rule.budget_steps is not None:
             # the attack costs the same at every ε unless its step size is fixed
-            each = self._probe_cost
-            rest = rule.budget_steps - self.sample_steps - 2 * each
+            last = each = self._probe_cost
+            if self.state.phase == "finish":
+                each = 0
+            rest = rule.budget_steps - self.sample_steps - each - last
             left.append(rest / (self._epoch_cost(rule.eps_max) + each))
         if rule.budget_minutes is not None:
             took = self._seconds_of_an_epoch()
