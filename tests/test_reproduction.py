@@ -211,7 +211,7 @@ def test_another_precision() -> None:
     assert fast.tried["base"]["machine"] == {"precision": "bf16-mixed"}
     assert fast.cut("mnist") == "trainings in bf16-mixed"
     assert fast.command("table1").endswith("table1 --budget full --precision bf16-mixed")
-    with pytest.raises(UserError, match="precision.*fp8.*bf16-mixed"):
+    with pytest.raises(UserError, match=r"precision.*fp8.*bf16-mixed"):
         ReproduceConfig(["table1"], precision="fp8")
 
 

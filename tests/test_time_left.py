@@ -5,11 +5,15 @@ from io import StringIO
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 from rich.progress import Progress
+from torch import Tensor, nn
 
 import flat
-from hardball import Constant, Dataset, Iterative, build, fit
+from hardball import PGD, Constant, Dataset, Iterative, build, fit, load_dataset
+from hardball.commands.cost import speed_of
+from hardball.commands.train import TrainConfig
 from hardball.threats import ThreatModel
 from hardball.time_left import TimeLeft, bars, words
 from hardball.training import logging, loop
@@ -198,3 +202,20 @@ def test_the_live_line_fits_a_narrow_terminal() -> None:
     assert "epoch 12" in line
     assert "ε=0.25" in line
     assert isinstance(watcher._progress, Progress)
+
+
+def test_the_speed_is_that_of_the_precision_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a training costs is measured as it will compute."""
+    seen: list[bool] = []
+
+    def perturb(self: PGD, model: nn.Module, images: Tensor, *_: object) -> Tensor:
+        seen.append(torch.is_autocast_enabled("cpu"))
+        return images
+
+    monkeypatch.setattr(PGD, "perturb", perturb)
+    data = load_dataset("digits")
+    for precision in ("32-true", "bf16-mixed"):
+        machine = {"accelerator": "cpu", "precision": precision}
+        config = TrainConfig.of({"data": {"name": "digits"}, "eps": 0.1, "machine": machine})
+        assert speed_of(config, data, seconds=0) > 0
+    assert seen == [False, False, True, True]

@@ -10,6 +10,7 @@ from hardball.perf import fast
 from hardball.reproduction.plan import sample_steps
 from hardball.threats import ThreatModel
 from hardball.training import Adaptive
+from hardball.training.machine import matrix_products
 
 SECONDS = 3.0
 """For how long the speed is measured."""
@@ -29,17 +30,25 @@ def speed_of(config: TrainConfig, images: Dataset, seconds: float = SECONDS) -> 
         "data": {"name": config.data.name},
         "model": config.model.spec(config.data.name, images.shape, images.classes),
     }
-    model = fresh(about, 0, trust=config.trust).eval().to(memory_format=torch.channels_last)
-    batch = images.rows(slice(0, min(config.settings.batch_size, LARGEST_BATCH)))
+    machine = config.settings.machine
+    gpu = machine.accelerator in ("auto", "gpu", "cuda") and torch.cuda.is_available()
+    device = torch.device("cuda" if gpu else "cpu")
+    model = fresh(about, 0, trust=config.trust).eval()
+    model = model.to(device).to(memory_format=torch.channels_last)
+    batch = images.rows(slice(0, min(config.settings.batch_size, LARGEST_BATCH))).to(device)
     norm, eps = config.settings.norm, config.curriculum.largest or 0.1
     attack = config.settings.attack.at(eps)
     threat = ThreatModel(norm, eps)
+    half = torch.autocast(
+        device.type, torch.bfloat16, enabled=machine.precision == "bf16-mixed", cache_enabled=False
+    )
     done, began = 0, time.perf_counter()
-    with fast(model):
+    with fast(model), matrix_products(machine.precision), half:
         attack.perturb(model, batch.images, batch.labels, threat)
         began = time.perf_counter()
         while not done or time.perf_counter() - began < seconds:
-            attack.perturb(model, batch.images, batch.labels, threat)
+            moved = attack.perturb(model, batch.images, batch.labels, threat)
+            moved.sum().item()  # waits for the device
             done += len(batch) * (attack.steps or 0)
     return done / (time.perf_counter() - began)
 

@@ -1,0 +1,201 @@
+"""MNIST at ε=0.4: what each objective, front and network costs, and what is left under all attacks.
+
+    python results/frontier.py --data-root data --runs runs/frontier [--only NAME ...] [--n 300]
+
+Each row is trained by one command, then measured on the first n test images: without attack; under
+PGD-200 with 10 restarts; under AutoAttack's standard version; and, on what both leave, under 10,000 queries
+of Square, PGD on the margin and, for a network behind a front, the exact attacks there. `strongest` is what
+withstands all of them, `certified` what interval bounds or CROWN-IBP prove, whichever proves more (for
+networks trained with bounds; others have next to nothing proved). Nothing was chosen by these figures.
+
+After an interruption the script continues where it was. Writes results/frontier.json and
+results/frontier.png.
+"""
+
+import argparse
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import matplotlib.pyplot as plt
+import torch
+from running import command, parser, train, write
+from torch import Tensor
+
+import hardball as hb
+from hardball import environment
+from hardball.evaluation.results import Accuracy
+
+EPS = 0.4
+AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
+BEHIND = ("front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20")
+RAMP = (
+    "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
+    "--batch-size 128 --lr 1e-3 --schedule linear-tail"
+)
+WIDE = "--model strided_cnn --model-args '{width: 2}' --lr 1e-3"
+
+
+@dataclass(frozen=True)
+class Row:
+    """A training."""
+
+    name: str
+    words: str
+    """Its flags."""
+    front: bool = False
+    bounds: bool = False
+    """Trained with bounds, so that something can be proved."""
+
+
+ROWS = [
+    Row("mnist-fast", "--preset mnist-fast --curriculum iterative"),
+    Row("mnist-front", "--preset mnist-front", front=True),
+    Row("front, strided", "--preset mnist-front --model strided_cnn --epochs 12", front=True),
+    Row("front, strided, wide", f"--preset mnist-front {WIDE} --epochs 14", front=True),
+    Row("ibp", f"--data mnist --model mnist_cnn --objective ibp {RAMP}", bounds=True),
+    Row(
+        "ibp, front",
+        f"--data mnist --model mnist_cnn --front rounding --objective ibp {RAMP}",
+        front=True,
+        bounds=True,
+    ),
+    Row(
+        "ibp, front, strided",
+        f"--data mnist --model strided_cnn --front rounding --objective ibp {RAMP}",
+        front=True,
+        bounds=True,
+    ),
+]
+
+
+def measured(row: Row, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """The test figures of a trained run, each with its interval."""
+    data = hb.load_dataset("mnist", arguments.data_root, "test").rows(slice(0, arguments.n))
+    model = hb.load_run(folder).model
+    left: Tensor = torch.ones(len(data), dtype=torch.bool)
+    found: dict[str, Any] = {"n": len(data)}
+    for name, attacks in stages(row):
+        began = time.monotonic()
+        # PGD and AutoAttack are figures of their own; the rest attacks what both leave
+        some = left if name == "rest" else torch.ones_like(left)
+        stood = torch.zeros_like(left)
+        if some.any():
+            scores = hb.evaluate(
+                model, data.rows(some), eps=EPS, attacks=attacks, seed=arguments.seed
+            )
+            stood[some] = scores.broken_at.isinf()
+            found["clean"] = found.get("clean") or scores.clean.as_json()
+        left = left & stood
+        found[name] = {
+            "attacks": list(attacks),
+            **Accuracy(right=int(stood.sum()), n=len(data)).as_json(),
+            "seconds": round(time.monotonic() - began, 1),
+        }
+    found["strongest"] = found.pop("rest")
+    if row.bounds:
+        certificates = {"ibp": hb.IBP(), "crown-ibp": hb.CROWNIBP()}
+        one_step = {"fgsm": hb.PGD(steps=1)}  # an evaluation needs an attack
+        proofs = hb.evaluate(model, data, eps=EPS, attacks=one_step, certify=certificates).proofs
+        proved = torch.stack([proof.certified for proof in proofs])
+        found["certified"] = {
+            **Accuracy(right=int(proved.any(dim=0).sum()), n=len(data)).as_json(),
+            "by": {one.certificate: one.accuracy.as_json()["accuracy"] for one in proofs},
+        }
+    return found
+
+
+def stages(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Attacks by the figure they are for."""
+    yield "pgd", dict(hb.protocols.named(["pgd-200-x10"]))
+    yield "autoattack", dict(hb.protocols.named([*AUTOATTACK]))
+    square = hb.protocols.ATTACKS["square"]
+    assert isinstance(square, hb.AutoAttackPart)
+    rest = dict(hb.protocols.named(["pgd-margin-100-x5"])) | {
+        "square-10000": replace(square, queries=10_000)
+    }
+    if row.front:
+        rest |= dict(hb.protocols.named([*BEHIND]))
+        rest["front-square"] = hb.SquareBehindFront(queries=1000)
+    yield "rest", rest
+
+
+def run(row: Row, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure."""
+    folder = arguments.runs / row.name.replace(", ", "-")
+    words = f"train {row.words} --eps {EPS} --seed {arguments.seed} --precision {precision(row)}"
+    train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folder, threads=1)
+    outcome = json.loads((folder / "outcome.json").read_text())
+    found = measured(row, folder, arguments)
+    shares = {key: found[key]["accuracy"] for key in ("clean", "pgd", "autoattack", "strongest")}
+    return {
+        "name": row.name,
+        "eps": EPS,
+        "n": found["n"],
+        **shares,
+        "certified": found["certified"]["accuracy"] if row.bounds else None,
+        "minutes": round(outcome["seconds"] / 60, 1),
+        "sample_steps": outcome["sample_steps"],
+        "seeds": 1,
+        "status": outcome["status"],
+        "command": f"hardball {words}",
+        "details": found,
+    }
+
+
+def precision(row: Row) -> str:
+    """Bounds are sums of many products of one sign: in float32."""
+    return "32-true" if row.bounds else "bf16-mixed"
+
+
+def draw(rows: list[dict[str, Any]], path: Path) -> None:
+    """Accuracy against minutes: from certified to what withstood everything, and PGD above."""
+    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
+    for row in rows:
+        at = row["minutes"]
+        if row["certified"] is not None:
+            axes.plot([at, at], [row["certified"], row["strongest"]], color="0.6", zorder=1)
+            axes.plot(at, row["certified"], "^", color="C2", zorder=2)
+        axes.plot(at, row["pgd"], "_", color="C1", markersize=12, zorder=2)
+        axes.plot(at, row["strongest"], "o", color="C0", zorder=3)
+        axes.annotate(
+            row["name"], (at, row["strongest"]), (7, -3), textcoords="offset points", fontsize=8
+        )
+    axes.plot([], [], "_", color="C1", markersize=12, label="PGD-200, 10 restarts")
+    axes.plot([], [], "o", color="C0", label="all attacks")
+    axes.plot([], [], "^", color="C2", label="certified")
+    axes.set(xlabel="minutes of training, one core", ylabel=f"test accuracy at ε={EPS:g}")
+    axes.set_xlim(0, 1.35 * max(row["minutes"] for row in rows))
+    axes.grid(alpha=0.3)
+    axes.legend(loc="lower right")
+    figure.savefig(path, dpi=120)
+
+
+def main() -> None:
+    made = parser(__doc__, Path(__file__).with_suffix(".json"))
+    made.add_argument("--data-root", type=Path, default=Path("data"))
+    made.add_argument("--runs", type=Path, default=Path("runs/frontier"))
+    made.add_argument("--only", nargs="+", choices=[row.name for row in ROWS], metavar="NAME")
+    made.add_argument("--n", type=int, default=300, help="test images")
+    made.add_argument("--seed", type=int, default=0)
+    arguments = made.parse_args()
+    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+    for row in ROWS:
+        if row.name in (arguments.only or [one.name for one in ROWS]):
+            found = run(row, arguments) | {
+                "made_by": command(data_root=arguments.data_root),
+                "note": arguments.note,
+                "machine": environment.facts(),
+            }
+            kept = [one for one in result["rows"] if one["name"] != row.name]
+            order = [one.name for one in ROWS]
+            result["rows"] = sorted([*kept, found], key=lambda one: order.index(one["name"]))
+            write(result, arguments.out)
+            draw(result["rows"], arguments.out.with_suffix(".png"))
+
+
+if __name__ == "__main__":
+    main()
