@@ -2,35 +2,37 @@
 
     python benchmarks/evaluation.py RUN --data-root data [--n 100] [--eps 0.4] [--note "what else ran"]
 
-Two attacks on the same network and images, in turn. PGD-200 with 10 restarts (α = 2.5·ε/200):
+Three attacks on the same network and images, in turn. PGD-200 with 10 restarts (α = 2.5·ε/200):
 hardball in one process on all cores and in one process per core; torchattacks and foolbox, whose
 users repeat PGD and keep the worst (every image attacked every time); ART with its own restarts.
-APGD-CE with 10 restarts of its 100 steps: AutoAttack, and hardball, which runs the same code on its
-own engine. Peers get the network in PyTorch's default layout, as they would, and run in this process,
-where hardball has set the memory allocator for all of them. Writes
+APGD-CE with 10 restarts of its 100 steps, and AutoAttack's standard version: AutoAttack, and hardball,
+which runs the same code on its own engine. Peers get the network in PyTorch's default layout, as they
+would, and run in this process, where hardball has set the memory allocator for all of them. Writes
 benchmarks/results/evaluation.json.
 """
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from statistics import median
 from typing import Any
 
 import torch
-from peers import art_pgd, autoattack_apgd, foolbox_pgd, torchattacks_pgd
+from peers import art_pgd, autoattack, foolbox_pgd, torchattacks_pgd
 from record import RESULTS, command, parser, write
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
-from hardball import PGD, environment, evaluate, load_dataset
+from hardball import PGD, environment, evaluate, load_dataset, protocols
 from hardball.attacks import Attack, AutoAttackPart
 from hardball.data import Dataset
 from hardball.losses import correct
 from hardball.runs import load_run
 
 STEPS, RESTARTS = 200, 10
+STANDARD = ["apgd-ce", "apgd-t", "fab-t", "square"]
+"""AutoAttack's standard version."""
 CORES = os.cpu_count() or 1
 
 
@@ -57,8 +59,15 @@ def by_art(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> floa
     return remaining(model, found, labels).float().mean().item()
 
 
-def by_autoattack(model: nn.Module, images: Tensor, labels: Tensor, eps: float) -> float:
-    found = autoattack_apgd(model, images, labels, eps=eps, restarts=RESTARTS)
+def by_autoattack(
+    attacks: Sequence[str],
+    restarts: int,
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    eps: float,
+) -> float:
+    found = autoattack(model, images, labels, eps=eps, attacks=attacks, restarts=restarts)
     return remaining(model, found, labels).float().mean().item()
 
 
@@ -68,22 +77,24 @@ PEERS: dict[str, dict[str, Callable[[nn.Module, Tensor, Tensor, float], float]]]
         "foolbox, worst of 10": partial(by_repeating, foolbox_pgd),
         "ART, 10 restarts": by_art,
     },
-    "apgd-ce": {"AutoAttack": by_autoattack},
+    "apgd-ce": {"AutoAttack": partial(by_autoattack, ["apgd-ce"], RESTARTS)},
+    "autoattack": {"AutoAttack": partial(by_autoattack, STANDARD, 1)},
 }
 """attack → who else makes it → how."""
 
-OURS: dict[str, tuple[Attack, list[int]]] = {
-    "pgd": (PGD(steps=STEPS, restarts=RESTARTS), sorted({1, CORES})),
+OURS: dict[str, tuple[Mapping[str, Attack], list[int]]] = {
+    "pgd": ({"pgd": PGD(steps=STEPS, restarts=RESTARTS)}, sorted({1, CORES})),
     # its random numbers depend on the batch, so one process attacks all of it
-    "apgd-ce": (AutoAttackPart(name="apgd-ce", restarts=RESTARTS), [1]),
+    "apgd-ce": ({"apgd-ce": AutoAttackPart(name="apgd-ce", restarts=RESTARTS)}, [1]),
+    "autoattack": (protocols.named(STANDARD), sorted({1, CORES})),
 }
 """attack → hardball's, and by how many processes."""
 
 
 def by_hardball(
-    attack: Attack, model: nn.Module, test: Dataset, eps: float, processes: int
+    attacks: Mapping[str, Attack], model: nn.Module, test: Dataset, eps: float, processes: int
 ) -> float:
-    found = evaluate(model, test, eps=eps, attacks={"it": attack}, processes=processes)
+    found = evaluate(model, test, eps=eps, attacks=attacks, processes=processes)
     return found.worst[eps].value
 
 
@@ -119,14 +130,16 @@ def main() -> None:
     made.add_argument("run", type=Path)
     made.add_argument("--data-root", type=Path, default=Path("data"))
     made.add_argument("--n", type=int, default=100)
+    made.add_argument("--only", nargs="+", choices=list(PEERS), default=list(PEERS))
     made.add_argument("--eps", type=float, default=0.4)
     made.add_argument("--repeats", type=int, default=3)
     arguments = made.parse_args()
     run, eps = load_run(arguments.run), arguments.eps
     test = load_dataset(run.config["data"]["name"], arguments.data_root, "test")
     test = test.rows(slice(0, arguments.n))
-    ways: dict[str, dict[str, Callable[[], float]]] = {attack: {} for attack in PEERS}
-    for attack, (mine, counts) in OURS.items():
+    ways: dict[str, dict[str, Callable[[], float]]] = {one: {} for one in arguments.only}
+    for attack in arguments.only:
+        mine, counts = OURS[attack]
         for count in counts:
             name = f"hardball, {count} process" + "es" * (count > 1)
             ways[attack][name] = partial(by_hardball, mine, run.model, test, eps, count)
@@ -142,7 +155,8 @@ def main() -> None:
     result: dict[str, Any] = {
         "command": command(run=arguments.run),
         "what": f"the first {arguments.n} test images, ε={eps}; pgd: {STEPS} steps, {RESTARTS} "
-        f"restarts; apgd-ce: 100 steps, {RESTARTS} restarts; accuracy and seconds of each round",
+        f"restarts; apgd-ce: 100 steps, {RESTARTS} restarts; autoattack: its standard version; accuracy "
+        "and seconds of each round",
         "run": arguments.run.name,
         **{attack: compared(attack, list(ways[attack]), taken, accuracy) for attack in ways},
         "note": arguments.note,

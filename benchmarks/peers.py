@@ -4,6 +4,8 @@ For a network, images [B, C, H, W] and labels [B] of ten classes: adversarial im
 start (ART: the worst of `restarts`).
 """
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from art.attacks.evasion import AutoProjectedGradientDescent, ProjectedGradientDescentPyTorch
@@ -92,14 +94,24 @@ def torchattacks_apgd(
     return found.detach()
 
 
-def autoattack_apgd(
-    model: nn.Module, images: Tensor, labels: Tensor, *, eps: float, restarts: int
+def autoattack(
+    model: nn.Module,
+    images: Tensor,
+    labels: Tensor,
+    *,
+    eps: float,
+    attacks: Sequence[str],
+    restarts: int = 1,
 ) -> Tensor:
-    """Its APGD-CE, 100 steps a restart."""
+    """These of its attacks, one after another on what is left; APGD with so many starts of 100 steps."""
     from pyautoattack import AutoAttack
 
-    attack = AutoAttack(model, eps=eps, version="custom", attacks=["apgd-ce"], device="cpu", seed=0)
+    attack = AutoAttack(model, eps=eps, version="custom", attacks=[*attacks], device="cpu", seed=0)
     attack.verbose = False
+    # as its standard version has them
+    attack.apgd_targeted.n_target_classes = attack.fab.n_target_classes = 9
+    attack.apgd_targeted.n_restarts = attack.fab.n_restarts = 1
+    attack.square.n_queries = 5000
     attack.apgd.n_restarts = restarts
     found: Tensor = attack.run_standard_evaluation(images, labels, batch_size=len(images))[0]
     return found

@@ -11,6 +11,7 @@ import re
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from marked import commands, filled
@@ -159,6 +160,64 @@ def adaptive() -> str:
     return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
 
 
+def adaptive_mnist() -> str:
+    """What the adaptive curriculum reaches on MNIST, and the preset beside it."""
+    rows = [
+        [
+            name,
+            ", ".join(f"{run['eps']:g}" for run in found["runs"]),
+            f"{found['sample_steps_mean'] / 1e6:.2f} M",
+            f"{fmean(run['clean'] for run in found['runs']):.1%}",
+            f"{found['accuracy_mean']:.1%}",
+            ", ".join(f"{run['accuracy']['0.4']:.1%}" for run in found["runs"]),
+        ]
+        for name, found in read("results/adaptive.json")["mnist"].items()
+        if name != "attacks"
+    ]
+    head = ["training", "ends at ε, by seed", "sample-steps, mean", "clean, mean"]
+    return tables.table([*head, "AutoAttack at 0.4, mean", "by seed"], rows) + "\n"
+
+
+def adaptive_cifar() -> str:
+    """Direct, extended, linear and adaptive training at equal cost."""
+    rows = [
+        [
+            name,
+            f"{255 * run['eps']:.3g}/255",
+            f"{run['sample_steps'] / 1e6:.2f} M",
+            f"{run['clean']:.1%}",
+            *(f"{value:.1%}" for value in run["accuracy"].values()),
+        ]
+        for name, found in read("results/adaptive.json")["cifar"].items()
+        if name != "attacks"
+        for run in found["runs"]
+    ]
+    head = ["training", "ends at ε", "sample-steps", "clean", *(f"{e}/255" for e in (8, 16, 32))]
+    return tables.table(head, rows) + "\n"
+
+
+def frontier() -> str:
+    """Each training's cost, and what is left of it."""
+    rows = [
+        [
+            row["name"],
+            f"{row['minutes']:.0f}",
+            f"{row['sample_steps'] / 1e6:.1f} M" if row["sample_steps"] else "–",
+            str(row["n"]),
+            *(f"{row[key]:.1%}" for key in ("clean", "pgd", "autoattack")),
+            _with_interval(row["details"]["strongest"]),
+            "–" if row["certified"] is None else _with_interval(row["details"]["certified"]),
+        ]
+        for row in read("results/frontier.json")["rows"]
+    ]
+    head = ["training", "minutes, one core", "sample-steps", "n", "clean", "PGD-200×10"]
+    return tables.table([*head, "AutoAttack", "all attacks", "certified"], rows) + "\n"
+
+
+def _with_interval(found: dict[str, float]) -> str:
+    return f"**{found['accuracy']:.1%}** ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
+
+
 def _trends(soak: dict[str, Any], *, flat: bool) -> str:
     return ", ".join(
         name.replace("_mib", "").replace("_kib", "").replace("_", " ")
@@ -213,6 +272,9 @@ def reliability() -> str:
 
 PARTS: dict[str, Callable[[], str]] = {
     "adaptive": adaptive,
+    "adaptive-mnist": adaptive_mnist,
+    "adaptive-cifar": adaptive_cifar,
+    "frontier": frontier,
     "front": front,
     "reproduction": reproduction,
     "demo": demo,
