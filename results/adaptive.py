@@ -51,10 +51,11 @@ RAMP: Values = {
     "stopping": {"collapse_patience": 80},
 }
 FAST = "train --preset mnist-fast --curriculum iterative --eps 0.4"
-# its search takes two carried attack steps, and its finish eight, as the preset's ramp and end do
+# as the preset, its search takes few carried attack steps, which mask a little near the end, and its
+# finish more, which mend that; so `pace` and `masked` let the search go on, and the last probe judges
 MNIST = (
     "train --preset mnist-fast --curriculum adaptive --schedule constant --eps 0.45 --increment 0.105 "
-    "--finish 3"
+    "--steps 3 --finish 3 --finish-steps 7 --pace 0.6 --masked 0.5"
 )
 CIFAR = "--data cifar10-jpeg --model resnet8 --steps 5 --batch-size 64 --lr 2e-3 --augment true"
 EACH, EACH_TEST = 500, 100
