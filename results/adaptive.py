@@ -60,7 +60,7 @@ MNIST = (
 CIFAR = "--data cifar10-jpeg --model resnet8 --steps 5 --batch-size 64 --lr 2e-3 --augment true"
 EACH, EACH_TEST = 500, 100
 """Images of each class of CIFAR-10."""
-EPOCHS = 24
+EPOCHS = 16
 """On CIFAR-10, of the trainings whose length is fixed."""
 CIFAR_STEPS = EPOCHS * 5 * 4500
 """Sample-steps of each training there: 500 of 5,000 images are held out."""
