@@ -266,21 +266,21 @@ def parsed() -> argparse.Namespace:
     add("--data-root", type=Path, default=Path("data"))
     add("--cifar-root", type=Path, default=Path("cifar"), help="has train/CLASS and test/CLASS")
     add("--runs", type=Path, default=Path("runs/adaptive"))
-    add("--parts", nargs="+", default=["digits_bw", "mnist"], choices=list(MEASURES))
+    add("--parts", nargs="+", default=list(MEASURES), choices=list(MEASURES))
     add("--only", nargs="+", metavar="NAME", help="these trainings; the others stay as they are")
     add("--digits-seeds", type=int, default=20, help="in the demo's settings")
     add("--ramp-seeds", type=int, default=5, help="of the ramp, in the demo's settings")
     add("--earlier-seeds", type=int, default=10, help="in the earlier settings")
     add("--mnist-seeds", type=int, default=5)
     add("--fast-seeds", type=int, default=3, help="of mnist-fast")
-    add("--increment", type=float, default=0.08, help="first increment on MNIST")
-    add("--budget-steps", type=int, default=2_000_000, help="on MNIST")
+    add("--cifar-seeds", type=int, default=1)
+    add("--budget-steps", type=int, default=2_006_000, help="on MNIST: what mnist-fast takes")
     add(
         "--precision",
         default="32-true",
         help="of the trainings on MNIST and CIFAR-10; evaluated in float32",
     )
-    add("--n", type=int, default=500, help="MNIST images under AutoAttack")
+    add("--n", type=int, default=500, help="images under AutoAttack")
     add("--devices", type=int, default=1)
     return made.parse_args()
 
