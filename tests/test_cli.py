@@ -133,6 +133,18 @@ def test_a_number_may_be_a_fraction(hardball: Hardball) -> None:
     several = ("evaluate", "runs/8/255", "--eps", "[8/255, 1.5/8]", "--n", 7, "--print_config")
     found = yaml.safe_load(hardball(*several)[1])
     assert found["eps"] == [8 / 255, 1.5 / 8]
+    text = "eps: 8/255\nattack:\n  step_size: 2/255\nout: runs/8/255\n"
+    Path("c.yaml").write_text(text)
+    found = yaml.safe_load(hardball("train", "--config", "c.yaml", "--print_config")[1])
+    assert (found["eps"], found["attack"]["step_size"]) == (8 / 255, 2 / 255)
+    assert found["out"] == "runs/8/255"
+    Path("c.yaml").write_text("eps: [4/255, 0.1]\n")
+    found = yaml.safe_load(hardball("evaluate", "r", "--config", "c.yaml", "--print_config")[1])
+    assert found["eps"] == [4 / 255, 0.1]
+    Path("c.yaml").write_text("eps: 8/0\n")
+    assert hardball("train", "--config", "c.yaml")[2] == (
+        "hardball: error: --config: eps=8/0; allowed is a finite number; see hardball train --help\n"
+    )
     for wrong in ("8/0", "8/2/5", "a/8", "8/"):
         code, _, err = hardball("train", "--eps", wrong, "--print_config")
         assert code == 2

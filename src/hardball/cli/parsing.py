@@ -155,7 +155,7 @@ class Parser(ArgumentParser):
 
     def _expanded(self, argv: Sequence[str], short: Mapping[str, str]) -> list[str]:
         """Every flag in full, the content of a --config file in full too, and 8/255 as a number."""
-        numbers = {a.dest for a in self._actions if _takes_numbers(getattr(a, "_typehint", None))}
+        numbers = self._numbers
         words: list[str] = []
         now = ""  # the flag that a value belongs to
         for given in argv:
@@ -181,11 +181,27 @@ class Parser(ArgumentParser):
         for key, value in yaml_file(path).items():
             whole = key in groups and isinstance(value, Mapping)
             put(content, key if whole else short.get(key, key), value)
-        return yaml.safe_dump(content, allow_unicode=True)
+        return yaml.safe_dump(self._as_numbers(content), allow_unicode=True)
+
+    def _as_numbers(self, content: Any, key: str = "") -> Any:
+        """A file's values, with 8/255 as a number where numbers are allowed."""
+        if isinstance(content, Mapping):
+            inside = {name: f"{key}.{name}".lstrip(".") for name in content}
+            return {name: self._as_numbers(content[name], inside[name]) for name in content}
+        if isinstance(content, list):
+            return [self._as_numbers(one, key) for one in content]
+        if isinstance(content, str) and key in self._numbers and FRACTION.fullmatch(content):
+            return float(_divided(content))
+        return content
+
+    @property
+    def _numbers(self) -> set[str]:
+        """Flags that take numbers."""
+        return {a.dest for a in self._actions if _takes_numbers(getattr(a, "_typehint", None))}
 
     def error(self, message: str, ex: Exception | None = None) -> Never:
-        line = " ".join(str(message).split())
-        raise UserError(f"{self._plain(line)}; see {self.prog} --help")
+        line = " ".join(str(message).split()).removesuffix(see := f"; see {self.prog} --help")
+        raise UserError(self._plain(line).replace('Parser key "config": ', "--config: ") + see)
 
     def _plain(self, line: str) -> str:
         """jsonargparse's commonest complaints in hardball's words."""
