@@ -3,6 +3,7 @@
 import struct
 import warnings
 import zlib
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from hardball import UserError, load_dataset
+from hardball.cli.main import main
 
 
 def write(path, pixels):
@@ -35,7 +37,21 @@ def test_grey_images_by_class(folder):
     assert train.images.shape == (3, 1, 4, 6)
     assert train.labels.tolist() == [0, 1, 1]
     torch.testing.assert_close(train.images[:, 0, 0, 0], torch.tensor([0.0, 0.2, 1.0]))
-    assert (len(test), test.classes) == (2, 2)
+    assert (len(test), test.classes, test.class_names) == (2, 2, ("ant", "bee"))
+    assert train.rows(slice(0, 1)).class_names == ("ant", "bee")
+
+
+def test_the_limit_names_the_classes(folder, capsys):
+    """The images differ by 51 of 255: any ε from 0.1 on forces an error."""
+    words = ["limit", "--data", "folder", "--data-root", str(folder), "--eps", "[0.05, 0.15]"]
+    assert main(words) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "images 0 and 1 of classes 0 (ant) and 1 (bee) are closest, 0.2 apart" in said
+
+
+def test_a_name_for_each_class(folder):
+    with pytest.raises(UserError, match="1 names for 2 classes"):
+        replace(load_dataset("folder", folder), class_names=("ant",))
 
 
 def test_a_class_missing_from_the_test_part_keeps_the_numbers(folder):

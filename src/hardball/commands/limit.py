@@ -88,7 +88,7 @@ def largest_eps(config: LimitConfig) -> dict[str, Any]:
     extras.require("distances between all pairs need", "numba")
     if config.figures is not None:
         extras.require(f"pictures (`figures={config.figures}`) need", "matplotlib")
-    images, labels = _load(config)
+    images, labels, called = _load(config)
     began = time.perf_counter()
     closest = closest_pair(images, labels, config.norm)
     searched = time.perf_counter() - began
@@ -101,7 +101,7 @@ def largest_eps(config: LimitConfig) -> dict[str, Any]:
         "norm": config.norm,
         "images": len(labels),
         "classes": len(np.unique(labels)),
-        "closest_pair": asdict(closest) | {"labels": pair},
+        "closest_pair": asdict(closest) | {"labels": pair} | _names(called, pair),
         "curve": [_point(forced) | _rounded(images, forced) for forced in curve],
         "seconds": {
             "closest_pair": round(searched, 2),
@@ -142,11 +142,16 @@ def _rounded(images: Any, forced: ForcedError) -> dict[str, Any]:
     return {"threshold": best.threshold, "movable": best.movable, "fixed_above": best.above}
 
 
-def _load(config: LimitConfig) -> tuple[Any, Any]:
+def _names(called: tuple[str, ...] | None, labels: list[int]) -> dict[str, list[str]]:
+    return {} if called is None else {"names": [called[label] for label in labels]}
+
+
+def _load(config: LimitConfig) -> tuple[Any, Any, tuple[str, ...] | None]:
     parts = [load_dataset(config.data, config.data_root, name) for name in _SPLITS[config.split]]
     return (
         np.concatenate([p.images[: config.first].numpy() for p in parts]),
         np.concatenate([p.labels[: config.first].numpy() for p in parts]),
+        parts[0].class_names,
     )
 
 

@@ -80,6 +80,7 @@ def _of_files(name: str, folder: Path, each: int | None) -> Dataset:
         images=images_of([path for path, _ in drawn]),
         labels=torch.tensor([label for _, label in drawn]),
         classes=len(CLASSES),
+        class_names=CLASSES,
     )
 
 

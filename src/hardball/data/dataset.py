@@ -32,8 +32,14 @@ class Dataset:
     images: Tensor
     labels: Tensor
     classes: int
+    class_names: tuple[str, ...] | None = None
+    """What each class is called, in the order of the labels; None: by number."""
 
     def __post_init__(self) -> None:
+        if self.class_names is not None and len(self.class_names) != self.classes:
+            raise UserError(
+                f"{len(self.class_names)} names for {self.classes} classes; give each one, or none"
+            )
         validate_images(self.images, f"images of {self.name}")
         validate_labels(self.labels, len(self.images), self.classes)
 

@@ -60,6 +60,7 @@ def folder(root: Path, train: bool) -> Dataset:
             [label for label, files in enumerate(by_class.values()) for _ in files]
         ),
         classes=len(names),
+        class_names=tuple(names),
     )
 
 

@@ -63,10 +63,14 @@ def findings_table(rows: Sequence[tuple[str, str, bool]], title: str = "") -> Ta
 def limit_table(found: dict[str, Any]) -> Table:
     """Conflicts and forced error by ε, from a result of `commands.limit.largest_eps`."""
     closest = found["closest_pair"]
+    classes = [str(label) for label in closest["labels"]]
+    if "names" in closest:
+        pairs = zip(classes, closest["names"], strict=True)
+        classes = [f"{label} ({name})" for label, name in pairs]
     table = Table(
         title=f"{found['data']} {found['split']}, {found['images']} images, {found['norm']}: images "
-        f"{closest['first']} and {closest['second']} of classes {closest['labels'][0]} and "
-        f"{closest['labels'][1]} are closest, {closest['distance']:.4g} apart; any ε below "
+        f"{closest['first']} and {closest['second']} of classes {classes[0]} and "
+        f"{classes[1]} are closest, {closest['distance']:.4g} apart; any ε below "
         f"{closest['distance'] / 2:.4g} forces no error",
         title_justify="left",
     )
