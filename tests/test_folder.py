@@ -44,7 +44,9 @@ def test_grey_images_by_class(folder):
 def test_the_limit_names_the_classes(folder, capsys):
     """The images differ by 51 of 255: any ε from 0.1 on forces an error."""
     words = ["limit", "--data", "folder", "--data-root", str(folder), "--eps", "[0.05, 0.15]"]
-    assert main(words) == 0
+    with pytest.raises(SystemExit) as ended:
+        main(words)
+    assert ended.value.code == 0
     said = " ".join(capsys.readouterr().out.split())
     assert "images 0 and 1 of classes 0 (ant) and 1 (bee) are closest, 0.2 apart" in said
 
