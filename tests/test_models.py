@@ -2,6 +2,7 @@
 
 import re
 import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -283,3 +284,24 @@ def test_images_too_small_for_any_network_are_told_the_smallest(shape):
     with pytest.raises(UserError, match=r"too small for this network.*4×4 pixels or more"):
         build("digits_cnn", shape, 3)
     assert build("digits_cnn", (1, 4, 4), 3)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("x = (", r"SyntaxError: .* \(broken\.py, line 1\)"),
+        (
+            "import torch\nundefined",
+            r"NameError: name 'undefined' is not defined \(broken\.py, line 2",
+        ),
+        ("raise AttributeError('no weights')", r"AttributeError: no weights \(broken\.py, line 1"),
+        ("1 / 0", r"ZeroDivisionError: .* line 1\); correct it"),
+    ],
+)
+def test_a_module_that_cannot_be_imported_is_a_users_mistake(
+    text: str, said: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "broken.py").write_text(text)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(UserError, match=said):
+        build("broken:Net", (1, 8, 8), 10)

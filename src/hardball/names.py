@@ -5,6 +5,7 @@ Every seam resolves its names here: models, data sets, attacks, objectives, curr
 
 import importlib
 import sys
+import traceback
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from pathlib import Path
@@ -101,10 +102,23 @@ def _imported(kind: str, name: str) -> Any:
         raise UserError(
             f"{kind} {name!r}: {error}; name an importable module, e.g. mymodule:Mine"
         ) from error
-    except AttributeError as error:
+    except Exception as error:  # whatever a user's module does when it is imported
+        if isinstance(error, AttributeError) and module in sys.modules:
+            raise UserError(
+                f"{kind} {name!r}: {module} has no {attribute!r}; check the spelling"
+            ) from error
         raise UserError(
-            f"{kind} {name!r}: {module} has no {attribute!r}; check the spelling"
+            f"{kind} {name!r}: {module} cannot be imported: {_where(error)}; correct it"
         ) from error
+
+
+def _where(error: Exception) -> str:
+    """What went wrong while a module was imported, with file and line."""
+    said = f"{type(error).__name__}: {next(iter(str(error).splitlines()), 'no message')}"
+    if isinstance(error, SyntaxError):
+        return said  # which ends in (nets.py, line 3)
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{said} ({Path(last.filename).name}, line {last.lineno})"
 
 
 def made(kind: str, name: str, maker: Any, /, *positional: Any, **arguments: Any) -> Any:
