@@ -4,6 +4,8 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from copy import deepcopy
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,7 @@ from hardball.commands.train import TrainConfig, train
 from hardball.commands.zoo import LARGEST, MOST, AddConfig, add
 from hardball.errors import Damaged, Untrusted, UserError
 from hardball.report.zoo_card import card
+from hardball.runs import RunFolder
 
 NAME = "mnist-linf-0.4-extended"
 ROOT = Path(__file__).resolve().parents[1]
@@ -68,6 +71,28 @@ def test_an_entry_is_the_run(run: Path, there: Path) -> None:
     assert [one["eps"] for one in config["measured"]["robust"]] == [0.02, 0.05]
     assert len(config["measured"]["certified"]) == 2
     assert config["training"]["command"].startswith("hardball train --eps 0.05")
+
+
+def test_an_entry_names_no_place_of_the_machine_that_made_it(run: Path, tmp_path: Path) -> None:
+    """Nor an ε that was asked for and not learned."""
+    own = tmp_path / "own"
+    shutil.copytree(run, own)
+    config = deepcopy(RunFolder(own).config())
+    config["data"]["root"] = "/home/somebody/data"
+    config["origin"] = {"path": "/home/somebody/runs/first", "sha256": "0" * 64}
+    config["machine"]["precision"] = "bf16-mixed"
+    outcome = RunFolder(own).outcome()
+    assert outcome is not None
+    learned = replace(outcome, eps=0.02)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(RunFolder, "config", lambda _: config)
+        patch.setattr(RunFolder, "outcome", lambda _: learned)
+        entry = add(AddConfig(own, name=NAME, zoo=tmp_path / "zoo"))
+    said = (entry.path / "README.md").read_text() + (entry.path / "config.json").read_text()
+    assert "somebody" not in said
+    assert "hardball extend runs/first" in said
+    assert "trained for linf ε=0.02" in said
+    assert "precision: bf16-mixed" in said
 
 
 def test_the_card(there: Path) -> None:

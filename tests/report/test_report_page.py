@@ -334,6 +334,7 @@ def test_runs_of_the_same_name_are_told_apart(runs: Path, said: Said) -> None:
         "--eps 0.1 --epochs 2 --objective trades --objective.beta 3 --lr 0.01 --optimizer sgd",
         "--eps 0 --epochs 1 --data digits-bw --model-args '{width: 8}' --attack-mode train --average 0.9",
         "--eps-max 0.2 --curriculum adaptive --steps 3 --batch-size 32",
+        "--eps 0.2 --epochs 1 --front rounding --front-args '{steepness: 40}'",
     ],
 )
 def test_the_command_of_a_training_asks_for_the_same(words: str) -> None:
@@ -343,7 +344,12 @@ def test_the_command_of_a_training_asks_for_the_same(words: str) -> None:
         argv = ["--" + w[2:].replace("-", "_") if w.startswith("--") else w for w in line]
         asked = _Request("train", "--eps E", argv, about="").config()
         data = {"name": asked.data.name, "root": str(asked.data.root)}
-        model = {"name": asked.model.named(asked.data.name), "args": asked.model.args}
+        model = {
+            "name": asked.model.named(asked.data.name),
+            "args": asked.model.args,
+            "front": asked.model.front,
+            "front_args": asked.model.front_args,
+        }
         about = {"data": data, "model": model, "origin": None}
         return describe(asked.curriculum, asked.settings, about)
 

@@ -41,6 +41,8 @@ def train_command(run: Path, config: Config) -> str | None:
             "name": model["name"],
             "args": model.get("args") or {},
             "init": model.get("init"),
+            "front": model.get("front"),
+            "front_args": model.get("front_args") or {},
         },
         "curriculum": _own(curriculum),
         **{name: config[name] for name in Settings().as_config() if name in config},
@@ -80,9 +82,11 @@ def _flags(name: str, value: Any, usual: Any) -> list[str]:
             continue
         if inner == "args":
             words += [f"--{name}-args {_word(one)}"] if one != (known.get("args") or {}) else []
+        elif inner == "front_args":
+            words += [f"--front-args {_word(one)}"] if one else []
         elif inner == "name":
             words.append(f"--{name} {_word(one)}")
-        elif inner in ("epochs", "init"):
+        elif inner in ("epochs", "init", "front"):
             words += [f"--{inner} {_word(one)}"] if one is not None else []
         else:
             words.append(f"--{name}-{inner.replace('_', '-')} {_word(one)}")

@@ -71,7 +71,7 @@ def add(asked: AddConfig) -> zoo.Entry:
         "model": model,
         "data": config["data"]["name"],
         "norm": trained_norm(config),
-        "eps": config["curriculum"]["target"],
+        "eps": _trained_eps(run, config),
         "weights_sha256": digest,
         "licence": asked.licence,
         "training": _training(run, config),
@@ -96,11 +96,28 @@ def _refuse_if_full(asked: AddConfig) -> None:
         raise UserError(f"{asked.zoo} has {len(there)} entries; allowed are {MOST}: remove one")
 
 
+def _trained_eps(run: RunFolder, config: Config) -> float:
+    """The largest ε learned: a curriculum that decides for itself may end below what was asked for."""
+    outcome = run.outcome()
+    asked: float = config["curriculum"]["target"]
+    return asked if outcome is None else min(asked, outcome.eps)
+
+
+def _anywhere(config: Config) -> Config:
+    """The same without the places of this machine."""
+    elsewhere: Config = {**config, "data": {**config["data"], "root": "data"}}
+    if config.get("origin"):
+        run = Path("runs") / Path(config["origin"]["path"]).name
+        elsewhere["origin"] = {**config["origin"], "path": str(run)}
+    return elsewhere
+
+
 def _training(run: RunFolder, config: Config) -> dict[str, Any]:
     outcome = run.outcome()
     origin = config.get("origin")
     return {
-        "command": train_command(Path("runs") / run.path.name, config),
+        "command": train_command(Path("runs") / run.path.name, _anywhere(config)),
+        "precision": (config.get("machine") or {}).get("precision"),
         "epochs": None if outcome is None else outcome.epochs,
         "sample_steps": None if outcome is None else outcome.sample_steps,
         "seed": config.get("seed"),

@@ -69,6 +69,7 @@ def _settings(training: Mapping[str, Any]) -> str:
         "epochs": training.get("epochs"),
         "sample-steps": f"{training['sample_steps']:,}" if training.get("sample_steps") else None,
         "seed": training.get("seed"),
+        "precision": training.get("precision"),
         "extended from": training.get("origin"),
         "hardball": training.get("hardball"),
     }
