@@ -236,6 +236,15 @@ def test_what_comes_with_hardball_is_whole() -> None:
         assert (entry.path / zoo.WEIGHTS).stat().st_size <= LARGEST
 
 
+def test_what_the_cards_say_of_clean_images(mnist_root: Path) -> None:
+    for name in zoo.listed():
+        measured = zoo.entry(name).config["measured"]
+        data = hb.load_dataset("mnist", mnist_root, "test").rows(slice(0, measured["n"]))
+        with torch.no_grad():
+            found = hb.load(name)(data.images).argmax(dim=1)
+        assert int((found == data.labels).sum()) == measured["clean"]["right"]
+
+
 @pytest.mark.filterwarnings("ignore")
 @pytest.mark.parametrize("package", ["foolbox", "art", "torchattacks", "robustbench"])
 def test_in_other_libraries(package: str) -> None:

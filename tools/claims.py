@@ -16,6 +16,7 @@ from typing import Any
 
 from marked import commands, filled
 
+from hardball import zoo
 from hardball.report.blocks import Table
 from hardball.report.demo import numbers
 from hardball.report.reproduction_text import claims, trainings
@@ -214,6 +215,27 @@ def frontier() -> str:
     return tables.table([*head, "AutoAttack", "all attacks", "certified"], rows) + "\n"
 
 
+def trained_networks() -> str:
+    """The zoo: what comes with hardball, and what was measured of it."""
+    rows = []
+    for name in zoo.listed(ROOT / "zoo"):
+        config = zoo.read(ROOT / "zoo" / name).config
+        measured = config["measured"]
+        for robust in measured["robust"]:
+            front = config["model"].get("front")
+            rows.append(
+                [
+                    f"`{name}`",
+                    config["model"]["name"] + (f" behind `{front}`" if front else ""),
+                    str(measured["n"]),
+                    f"{measured['clean']['accuracy']:.1%}",
+                    f"{robust['eps']:g}",
+                    _with_interval(robust),
+                ]
+            )
+    return tables.table(["entry", "network", "n", "clean", "ε", "under attack (95%)"], rows) + "\n"
+
+
 def _with_interval(found: dict[str, float]) -> str:
     return f"**{found['accuracy']:.1%}** ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
 
@@ -275,6 +297,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "adaptive-mnist": adaptive_mnist,
     "adaptive-cifar": adaptive_cifar,
     "frontier": frontier,
+    "zoo": trained_networks,
     "front": front,
     "reproduction": reproduction,
     "demo": demo,
