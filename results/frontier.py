@@ -14,6 +14,7 @@ results/frontier.png.
 
 import argparse
 import json
+import re
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -36,7 +37,7 @@ RAMP = (
     "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
     "--batch-size 128 --lr 1e-3 --schedule linear-tail"
 )
-STRIDED = "--model strided_cnn --lr 1e-3"
+PAPERS = "--model mnist_cnn --lr 2e-3 --epochs 14"
 
 
 @dataclass(frozen=True)
@@ -54,7 +55,7 @@ class Row:
 ROWS = [
     Row("mnist-fast", "--preset mnist-fast --curriculum iterative"),
     Row("mnist-front", "--preset mnist-front", front=True),
-    Row("front, strided", f"--preset mnist-front {STRIDED} --epochs 10", front=True),
+    Row("front, paper's network", f"--preset mnist-front {PAPERS}", front=True),
     Row("ibp", f"--data mnist --model mnist_cnn --objective ibp {RAMP}", bounds=True),
     Row(
         "ibp, front",
@@ -124,7 +125,7 @@ def stages(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def run(row: Row, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure."""
-    folder = arguments.runs / row.name.replace(", ", "-")
+    folder = arguments.runs / re.sub(r"[^a-z0-9]+", "-", row.name)
     words = f"train {row.words} --eps {EPS} --seed {arguments.seed} --precision {precision(row)}"
     train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folder, threads=1)
     outcome = json.loads((folder / "outcome.json").read_text())

@@ -29,7 +29,14 @@ SHORT = {
 MNIST = {"data": "mnist", "model": "mnist_cnn", "optimizer": "adam", "lr": 1e-3, "batch_size": 128}
 FAST = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 2, "carry": True}
 FAST |= {"finish_epochs": 3, "finish_steps": 8}
-FRONT = {**MNIST, "lr": 2e-3, "batch_size": 64, "steps": 4, "augment": "affine"}
+FRONT = {
+    **MNIST,
+    "model": "strided_cnn",
+    "lr": 1e-3,
+    "batch_size": 64,
+    "steps": 4,
+    "augment": "affine",
+}
 FRONT |= {"average": 0.998, "schedule": "linear-tail", "validation_steps": 20, "carry": False}
 CIFAR10 = {"data": "cifar10", "model": "resnet50", "optimizer": "sgd", "momentum": 0.9}
 CIFAR10 |= {"weight_decay": 5e-4, "batch_size": 128, "step_size": 2 / 255}
@@ -55,7 +62,7 @@ EXPECTED = {
         "schedule": "linear-tail", "ramp_epochs": 5, "hold": 3, "per": "step", "beyond": 0.02,
     },
     ("mnist-fast", "extend"): {**FAST, "epochs": 3},
-    ("mnist-front", "constant"): {**FRONT, "epochs": 14, "front": "rounding"},
+    ("mnist-front", "constant"): {**FRONT, "epochs": 10, "front": "rounding"},
     ("mnist-front", "iterative"): {**FRONT, "ramp_epochs": None, "front": "rounding"},
     ("mnist-front", "extend"): {**FRONT, "epochs": 3},
     ("cifar10-paper", "constant"): {

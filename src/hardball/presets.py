@@ -61,13 +61,13 @@ PRESETS: dict[str, dict[str, Values]] = {
         "all": {
             **_MNIST,
             "eps": 0.4,
-            "model": {"name": "mnist_cnn", "front": "rounding"},
+            "model": {"name": "strided_cnn", "front": "rounding"},
             "batch_size": 64,
             "augment": "affine",
-            "optimizer": {"name": "adam", "lr": 2e-3, "schedule": "linear-tail", "average": 0.998},
+            "optimizer": {"name": "adam", "lr": 1e-3, "schedule": "linear-tail", "average": 0.998},
             "attack": {"steps": 4, "validation_steps": 20},
         },
-        "constant": {"epochs": 14},
+        "constant": {"epochs": 10},
         "extend": {"epochs": 3},
     },
     "cifar10-paper": {
