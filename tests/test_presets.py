@@ -118,7 +118,7 @@ def test_every_preset_and_kind_is_looked_at() -> None:
 def test_a_preset_may_say_eps(capsys: pytest.CaptureFixture[str]) -> None:
     assert settings(["train", "--preset", "mnist-front"], capsys)["eps"] == 0.4
     found = settings(["train", "--preset", "mnist-front", "--eps", "0.3"], capsys)
-    assert (found["eps"], found["epochs"]) == (0.3, 14)
+    assert (found["eps"], found["epochs"]) == (0.3, 10)
 
 
 @pytest.mark.parametrize("source", ["flag", "file"])
