@@ -128,6 +128,26 @@ def test_more_is_proved_than_by_adversarial_training():
     assert proved["adversarial"] < proved["ibp"] - 0.2
 
 
+@pytest.mark.parametrize("name", ["ibp", "crown-ibp", "mtl-ibp", "sabr"])
+def test_half_the_precision_learns_as_well(name: str, digits: hb.Dataset):
+    """The bounds of an epoch in bfloat16 differ from those in float32 by rounding alone."""
+    losses = []
+    for precision in ("32-true", "bf16-mixed"):
+        torch.manual_seed(0)
+        net = hb.build("digits_cnn", digits.shape, digits.classes, {"width": 4})
+        settings = hb.Settings(
+            objective=OBJECTIVES[name](),
+            machine=hb.Machine(accelerator="cpu", precision=precision),
+            optimizer=hb.Optimizer(lr=1e-2),
+        )
+        attack = hb.TrainingAttack(steps=2)
+        curriculum = hb.Constant(0.02, epochs=2)
+        run = hb.fit(net, digits, curriculum=curriculum, attack=attack, settings=settings)
+        losses.append([row["adv_loss"] for row in run.history])
+    assert losses[1] == pytest.approx(losses[0], rel=0.05)
+    assert losses[1] != losses[0]
+
+
 def test_what_cannot_be_is_refused(digits: hb.Dataset):
     with pytest.raises(UserError, match="norm=l2"):
         hb.Settings(norm="l2", objective=hb.IBPLoss())

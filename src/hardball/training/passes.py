@@ -34,15 +34,15 @@ class Passes(nn.Module):
     def forward(
         self,
         *batches: Tensor,
-        box: Box | None = None,
+        ends: tuple[Tensor, Tensor] | None = None,
         labels: Tensor | None = None,
         left: float = 0.0,
     ) -> list[Tensor]:
-        """Logits of each batch; then, for a box, upper bounds on z_j − z_y in it, y from `labels`, and
-        what the objective finds wrong with the boxes, a scalar."""
+        """Logits of each batch; then, for the ends of a box, upper bounds on z_j − z_y in it, y from
+        `labels`, and what the objective finds wrong with the boxes, a scalar."""
         found: list[Tensor] = [self.model(images) for images in batches]
-        if box is not None and labels is not None:
-            (graph,) = self._graphs
+        if ends is not None and labels is not None:
+            (graph,), box = self._graphs, Box(*ends)  # Fabric passes on tensors, and no dataclass
             every, hidden = self.objective.bounds(graph, box, labels, left)
             found += [-every, self.objective.penalty(box, hidden)]
         return found

@@ -14,7 +14,6 @@ from torch import Tensor, nn
 
 from hardball.attacks import PGD
 from hardball.attacks.box import perturb_behind
-from hardball.certify.intervals import Box
 from hardball.data import AUGMENTATIONS, Dataset
 from hardball.errors import UserError
 from hardball.fronts import Front, bent_front_of
@@ -197,11 +196,10 @@ class Update:
         examples, or the worst that bounds allow."""
         objective, labels = self.settings.objective, batch.labels
         if objective.needs_bounds:
-            low, high = objective.box(batch.clean, batch.adversarial, eps)
-            box = Box(low, high)
+            ends = objective.box(batch.clean, batch.adversarial, eps)
             left = 1 - eps / self.largest if self.largest else 0.0
             logits, worst, penalty = self.wrapped(
-                batch.adversarial, box=box, labels=labels, left=left
+                batch.adversarial, ends=ends, labels=labels, left=left
             )
             return objective.bounded(logits, labels, worst) + left * penalty, worst
         if not objective.needs_clean:
