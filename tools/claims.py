@@ -204,15 +204,19 @@ def frontier() -> str:
             row["name"],
             f"{row['minutes']:.0f}",
             f"{row['sample_steps'] / 1e6:.1f} M" if row["sample_steps"] else "–",
-            str(row["n"]),
-            *(f"{row[key]:.1%}" for key in ("clean", "pgd", "autoattack")),
-            _with_interval(row["details"]["strongest"]),
+            f"{row['clean']:.1%}",
+            *(f"{row[key]:.1%}" + _of_fewer(row) for key in ("pgd", "autoattack")),
+            _with_interval(row["details"]["strongest"]) + f", n={row['n']}",
             "–" if row["certified"] is None else _with_interval(row["details"]["certified"]),
         ]
         for row in read("results/frontier.json")["rows"]
     ]
-    head = ["training", "minutes, one core", "sample-steps", "n", "clean", "PGD-200×10"]
+    head = ["training", "minutes, one core", "sample-steps", "clean", "PGD-200×10"]
     return tables.table([*head, "AutoAttack", "all attacks", "certified"], rows) + "\n"
+
+
+def _of_fewer(row: dict[str, Any]) -> str:
+    return "" if row["n_image_space"] == row["n"] else f", n={row['n_image_space']}"
 
 
 def trained_networks() -> str:
