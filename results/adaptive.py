@@ -292,15 +292,16 @@ def main() -> None:
         runs: list[dict[str, Any]] = []
         for seed in range(training.seeds):
             runs.append(run(training, seed, arguments))
-            kept = {"words": training.words, **summary(training.part, runs), "runs": runs}
             part = result.setdefault(training.part, {"attacks": ATTACKS[training.part]})
-            part[training.name] = kept
-            result |= {
-                "learned_from": LEARNED,
-                "command": command(data_root=arguments.data_root, cifar_root=arguments.cifar_root),
+            part[training.name] = {
+                "words": training.words,
+                **summary(training.part, runs),
+                "made_by": command(data_root=arguments.data_root, cifar_root=arguments.cifar_root),
                 "note": arguments.note,
                 "machine": environment.facts(),
+                "runs": runs,
             }
+            result["learned_from"] = LEARNED
             write(result, arguments.out)
 
 

@@ -192,7 +192,7 @@ def main() -> None:
     for row in ROWS:
         if row.name in (arguments.only or [one.name for one in ROWS]):
             found = run(row, arguments) | {
-                "made_by": command(data_root=arguments.data_root),
+                "made_by": command(data_root=arguments.data_root, runs=arguments.runs),
                 "note": arguments.note,
                 "machine": environment.facts(),
             }
