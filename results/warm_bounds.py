@@ -4,8 +4,9 @@
 
 Black-and-white 8×8 digits, interval bounds (IBP) at a large ε, the same number of epochs for each way:
 directly at ε from random weights; up a ramp; at ε from weights that bounds trained up a ramp to half of ε;
-at ε from weights trained adversarially (PGD) at half of ε. Certified by interval bounds, and what PGD-50 with 5 restarts
-leaves, on the 360 test images. Writes results/warm_bounds.json; what is there already is not done again.
+at ε from weights trained adversarially (PGD) at half of ε. Certified by interval bounds, and what PGD-50
+with 5 restarts leaves, on the 360 test images. Writes results/warm_bounds.json; what is there already is
+not done again.
 """
 
 import json
