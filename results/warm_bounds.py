@@ -24,9 +24,9 @@ import hardball as hb
 from hardball import environment
 
 RADII = (0.2, 0.4)
-EPOCHS = 60
+EPOCHS = 42
 SETTINGS = hb.Settings(
-    batch_size=32,
+    batch_size=64,
     optimizer=hb.Optimizer(name="adam", lr=2e-3, schedule="linear-tail"),
     machine=hb.Machine(accelerator="cpu"),
 )
