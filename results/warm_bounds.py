@@ -22,6 +22,7 @@ from torch import nn
 
 import hardball as hb
 from hardball import environment
+from hardball.runs import INTERRUPTED
 
 RADII = (0.2, 0.4)
 EPOCHS = 42
@@ -35,7 +36,9 @@ Fit = Callable[[nn.Module, hb.Dataset, float, int], None]
 
 def bounded(model: nn.Module, data: hb.Dataset, curriculum: hb.Curriculum, seed: int) -> None:
     settings = replace(SETTINGS, seed=seed, objective=hb.IBPLoss())
-    hb.fit(model, data, curriculum=curriculum, settings=settings)
+    run = hb.fit(model, data, curriculum=curriculum, settings=settings)
+    if run.outcome is None or run.outcome.status == INTERRUPTED:
+        raise KeyboardInterrupt
 
 
 def direct(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> None:
