@@ -71,6 +71,7 @@ evidence = st.builds(
     accuracy=st.floats(0, 1),
     probe=probes,
     epochs_left=st.none() | st.floats(-1, 100),
+    epochs_planned=st.none() | st.floats(-1, 100),
     finish_price=st.sampled_from([1.0, 4.0]),
 )
 
@@ -256,6 +257,25 @@ def test_a_budget_is_not_exceeded_and_ends_with_the_finish(
     assert len(steps) <= epochs
     if len(steps) == epochs and epochs >= 8 and rule.finish:
         assert steps[-1][0].phase == "finish"
+
+
+def test_a_loss_that_stays_high_does_not_take_the_whole_budget() -> None:
+    """Under `limit` but never under `pace`, and always falling a little: each ε gets its share."""
+    rule, epochs = Adaptive(0.4, increment=0.1, finish=4), 24
+
+    def world(state: State) -> Evidence:
+        falling = replace(GOOD, loss=(0.8 - 0.02 * state.age) * FLOOR, accuracy=0.4)
+        left = epochs - state.epochs - 1.0
+        return replace(falling, epochs_left=left, epochs_planned=left)
+
+    steps = walk(rule, world)
+    rungs = [before.trial for before, _, decision, _ in steps if decision.action == "raise"]
+    assert rungs == pytest.approx([0, 0.1, 0.2, 0.3])
+    ages = [after.age for before, _, _, after in steps if before.phase == "search"]
+    assert max(ages) <= 6
+    assert len(steps) <= epochs
+    alone = walk(rule, lambda s: replace(world(s), epochs_planned=None))
+    assert len([step for step in alone if step[2].action == "raise"]) < 4
 
 
 @given(rules(), st.floats(1, 200), st.sampled_from([2.0, 4.0]), st.sampled_from([GOOD, STUCK]))

@@ -168,7 +168,8 @@ class Course:
     ) -> Decision:
         assert self.steered is not None
         if rule.epochs is not None:
-            seen = replace(seen, epochs_left=float(rule.epochs - self.epoch - 1))
+            left = float(rule.epochs - self.epoch - 1)
+            seen = replace(seen, epochs_left=left, epochs_planned=left)
         if probe is not None and rule.asks_probe(self.steered, seen):
             right = float((probe().argmax(1) == labels).float().mean())
             seen = replace(

@@ -141,7 +141,14 @@ class Steered(Trainer):
     def _decided(self, watcher: Watcher, seen: Evidence, row: Row | None = None) -> Outcome | None:
         """Ask for a decision on what was seen, act on it, record it; the outcome if it is the last."""
         before = self.state
-        seen = replace(seen, epochs_left=self._epochs_left(row), finish_price=self._finish_price())
+        planned = self._epochs_planned()
+        by_clock = self._epochs_in_time()
+        seen = replace(
+            seen,
+            epochs_left=min((one for one in (planned, by_clock) if one is not None), default=None),
+            epochs_planned=planned,
+            finish_price=self._finish_price(),
+        )
         seen = self.fabric.broadcast(seen)
         # noise is drawn, not searched for: there is no better search to compare it with
         if not self.settings.objective.noisy and self.curriculum.asks_probe(before, seen):
@@ -206,8 +213,9 @@ class Steered(Trainer):
     def _probe_cost(self) -> int:
         return probe_cost(self.curriculum, self.update.settings, len(self.held))
 
-    def _epochs_left(self, row: Row | None) -> float | None:
-        """Epochs like this one that every budget pays for, with a probe each and one at the end."""
+    def _epochs_planned(self) -> float | None:
+        """Epochs like this one that the budgets of steps and epochs pay for, with a probe each and one at
+        the end; None: there are none."""
         rule, left = self.curriculum, []
         if rule.epochs is not None:
             left.append(float(rule.epochs - self.epoch))
@@ -218,10 +226,14 @@ class Steered(Trainer):
                 each = 0
             rest = rule.budget_steps - self.sample_steps - each - last
             left.append(rest / (self._epoch_cost(rule.eps_max) + each))
-        if rule.budget_minutes is not None:
-            took = self._seconds_of_an_epoch()
-            left.append((60 * rule.budget_minutes - self.seconds) / max(took, 1e-9))
-        return min(left) if left else None
+        return min(left, default=None)
+
+    def _epochs_in_time(self) -> float | None:
+        """… and the budget of wall time."""
+        minutes = self.curriculum.budget_minutes
+        if minutes is None:
+            return None
+        return (60 * minutes - self.seconds) / max(self._seconds_of_an_epoch(), 1e-9)
 
     def _seconds_of_an_epoch(self) -> float:
         """The last one, with the probe before it, or the mean, whichever is more."""

@@ -58,7 +58,8 @@ class Adaptive:
     """Raise ε at once where the validation adversarial loss is under this share of a constant
     prediction's (of ln classes where these are balanced)."""
     limit: float = 0.9
-    """A loss that no longer falls, but is under this share, still counts as learned."""
+    """A loss that no longer falls, or that had its share of the budget of steps or epochs, but is under
+    this share, still counts as learned."""
     patience: int = 5
     """Epochs without a smaller loss after which it no longer falls."""
     longest: int = 40
@@ -223,7 +224,17 @@ class Adaptive:
         # at the end nothing hurries: it is trained until it settles
         if state.trial < self.eps_max and seen.loss <= self.pace * seen.floor:
             return True
-        return self._settled(state) and seen.loss <= self.limit * seen.floor
+        settled = self._settled(state) or self._had_its_share(state, seen)
+        return settled and seen.loss <= self.limit * seen.floor
+
+    def _had_its_share(self, state: State, seen: Evidence) -> bool:
+        """Of a budget, what is not the finish's is for all ε up to the largest alike: on data whose loss
+        stays high, waiting until it settles would spend everything on the first."""
+        if seen.epochs_planned is None or state.trial >= self.eps_max:
+            return False
+        trials = 1 + math.ceil((self.eps_max - state.trial) / state.increment)
+        free = seen.epochs_planned - self._reserve(state, seen)
+        return state.age >= (state.age + free) / trials
 
     def _is_masked(self, seen: Evidence) -> bool:
         probe = seen.probe

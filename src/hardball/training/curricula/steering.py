@@ -45,6 +45,8 @@ class Evidence:
     """Accuracy of the best constant prediction: the share of the most frequent class."""
     epochs_left: float | None = None
     """Epochs like this one that the budget still pays for, a probe each set aside; None: no budget."""
+    epochs_planned: float | None = None
+    """The same without the budget of wall time, on which nothing but the end depends."""
     finish_price: float = 1.0
     """What an epoch of the finish costs, in epochs like this one: more where the attack is stronger."""
     probe: Probe | None = None
