@@ -35,8 +35,9 @@ def card(config: Mapping[str, Any]) -> str:
 def _sentence(config: Mapping[str, Any]) -> str:
     model = config["model"]
     args = ", ".join(f"{key}={value}" for key, value in (model.get("args") or {}).items())
+    front = f" behind the front {model['front']}" if model.get("front") else ""
     return (
-        f"{model['name']}{f' ({args})' if args else ''} for {config['data']}, images "
+        f"{model['name']}{f' ({args})' if args else ''}{front} for {config['data']}, images "
         f"{'×'.join(map(str, model['shape']))} in [0, 1], {model['classes']} classes; trained for "
         f"{config['norm']} ε={config['eps']:.{MOST_DIGITS}g}."
     )
