@@ -24,15 +24,13 @@ from record import RESULTS, command, parser, write
 from timing import interleaved, ratio, seconds
 from torch import Tensor, nn
 
-from hardball import PGD, environment, evaluate, load_dataset, protocols
-from hardball.attacks import Attack, AutoAttackPart
+from hardball import PGD, environment, evaluate, load_dataset
+from hardball.attacks import AUTOATTACK, Attack, AutoAttackPart
 from hardball.data import Dataset
 from hardball.losses import correct
 from hardball.runs import load_run
 
 STEPS, RESTARTS = 200, 10
-STANDARD = ["apgd-ce", "apgd-t", "fab-t", "square"]
-"""AutoAttack's standard version."""
 CORES = os.cpu_count() or 1
 
 
@@ -78,7 +76,7 @@ PEERS: dict[str, dict[str, Callable[[nn.Module, Tensor, Tensor, float], float]]]
         "ART, 10 restarts": by_art,
     },
     "apgd-ce": {"AutoAttack": partial(by_autoattack, ["apgd-ce"], RESTARTS)},
-    "autoattack": {"AutoAttack": partial(by_autoattack, STANDARD, 1)},
+    "autoattack": {"AutoAttack": partial(by_autoattack, list(AUTOATTACK), 1)},
 }
 """attack → who else makes it → how."""
 
@@ -86,7 +84,7 @@ OURS: dict[str, tuple[Mapping[str, Attack], list[int]]] = {
     "pgd": ({"pgd": PGD(steps=STEPS, restarts=RESTARTS)}, sorted({1, CORES})),
     # its random numbers depend on the batch, so one process attacks all of it
     "apgd-ce": ({"apgd-ce": AutoAttackPart(name="apgd-ce", restarts=RESTARTS)}, [1]),
-    "autoattack": (protocols.named(STANDARD), sorted({1, CORES})),
+    "autoattack": (AUTOATTACK, sorted({1, CORES})),
 }
 """attack → hardball's, and by how many processes."""
 

@@ -31,10 +31,10 @@ from torch import Tensor
 
 import hardball as hb
 from hardball import environment
+from hardball.attacks import AUTOATTACK
 from hardball.evaluation.results import Accuracy
 
 EPS = 0.4
-AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
 BEHIND = ("front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20")
 RAMP = (
     "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
@@ -120,11 +120,9 @@ def stages(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
         behind = dict(hb.protocols.named([*BEHIND]))
         yield "behind", behind | {"front-square": hb.SquareBehindFront(queries=1000)}
     yield "pgd", dict(hb.protocols.named(["pgd-200-x10"]))
-    yield "autoattack", dict(hb.protocols.named([*AUTOATTACK]))
-    square = hb.protocols.ATTACKS["square"]
-    assert isinstance(square, hb.AutoAttackPart)
+    yield "autoattack", dict(AUTOATTACK)
     margin = dict(hb.protocols.named(["pgd-margin-100-x5"]))
-    yield "rest", margin | {"square-10000": replace(square, queries=10_000)}
+    yield "rest", margin | {"square-10000": replace(AUTOATTACK["square"], queries=10_000)}
 
 
 def run(row: Row, arguments: argparse.Namespace) -> dict[str, Any]:

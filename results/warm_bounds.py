@@ -34,11 +34,16 @@ SETTINGS = hb.Settings(
 Fit = Callable[[nn.Module, hb.Dataset, float, int], None]
 
 
-def bounded(model: nn.Module, data: hb.Dataset, curriculum: hb.Curriculum, seed: int) -> None:
-    settings = replace(SETTINGS, seed=seed, objective=hb.IBPLoss())
+def fitted(
+    model: nn.Module, data: hb.Dataset, curriculum: hb.Curriculum, settings: hb.Settings
+) -> None:
     run = hb.fit(model, data, curriculum=curriculum, settings=settings)
     if run.outcome is None or run.outcome.status == INTERRUPTED:
         raise KeyboardInterrupt
+
+
+def bounded(model: nn.Module, data: hb.Dataset, curriculum: hb.Curriculum, seed: int) -> None:
+    fitted(model, data, curriculum, replace(SETTINGS, seed=seed, objective=hb.IBPLoss()))
 
 
 def direct(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> None:
@@ -61,13 +66,8 @@ def from_bounds(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> No
 
 
 def from_adversarial(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> None:
-    hb.fit(
-        model,
-        data,
-        curriculum=hb.Constant(eps / 2, epochs=EPOCHS // 2),
-        attack=hb.TrainingAttack(steps=10),
-        settings=replace(SETTINGS, seed=seed),
-    )
+    attacked = replace(SETTINGS, seed=seed, attack=hb.TrainingAttack(steps=10))
+    fitted(model, data, hb.Constant(eps / 2, epochs=EPOCHS // 2), attacked)
     bounded(model, data, hb.Constant(eps, epochs=EPOCHS // 2), seed)
 
 

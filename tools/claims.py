@@ -135,14 +135,20 @@ def front() -> str:
                 str(found["exact"]["n"]),
                 f"{found['exact']['clean']['accuracy']:.1%}",
                 f"{exact['front-pgd-200']['accuracy']:.1%}",
-                f"**{last['accuracy']:.1%}** ({_interval([last['low'], last['high']])})",
+                _with_interval(last),
                 f"{everything['apgd-ce']['accuracy']:.1%}",
-                f"**{few['accuracy']:.1%}** ({_interval([few['low'], few['high']])}), n={few['n']}",
+                f"{_with_interval(few)}, n={few['n']}",
             ]
         )
     head = ["network, images", "n", "clean", "PGD behind the front", "and `front-square` (95%)"]
     head += ["APGD-CE in image space alone", "all, AutoAttack and Square (95%)"]
     return tables.table(head, rows) + "\n"
+
+
+def _of_adaptive(part: str) -> dict[str, Any]:
+    """name → one of the trainings on these data."""
+    found = read("results/adaptive.json")[part]
+    return {name: one for name, one in found.items() if name != "attacks"}
 
 
 def adaptive() -> str:
@@ -154,8 +160,7 @@ def adaptive() -> str:
             *(f"{found[f'accuracy_{which}']:.1%}" for which in ("least", "mean", "largest")),
             *(f"{found[f'sample_steps_{which}'] / 1e6:.2f} M" for which in ("mean", "largest")),
         ]
-        for name, found in read("results/adaptive.json")["digits_bw"].items()
-        if name != "attacks"
+        for name, found in _of_adaptive("digits_bw").items()
     ]
     head = ["training", "seeds that learned", "least accurate", "mean", "most accurate"]
     return tables.table([*head, "sample-steps, mean", "largest"], rows) + "\n"
@@ -172,8 +177,7 @@ def adaptive_mnist() -> str:
             f"{found['accuracy_mean']:.1%}",
             ", ".join(f"{run['accuracy']['0.4']:.1%}" for run in found["runs"]),
         ]
-        for name, found in read("results/adaptive.json")["mnist"].items()
-        if name != "attacks"
+        for name, found in _of_adaptive("mnist").items()
     ]
     head = ["training", "ends at ε, by seed", "sample-steps, mean", "clean, mean"]
     return tables.table([*head, "AutoAttack at 0.4, mean", "by seed"], rows) + "\n"
@@ -189,8 +193,7 @@ def adaptive_cifar() -> str:
             f"{run['clean']:.1%}",
             *(f"{value:.1%}" for value in run["accuracy"].values()),
         ]
-        for name, found in read("results/adaptive.json")["cifar"].items()
-        if name != "attacks"
+        for name, found in _of_adaptive("cifar").items()
         for run in found["runs"]
     ]
     head = ["training", "ends at ε", "sample-steps", "clean", *(f"{e}/255" for e in (8, 16, 32))]
@@ -257,7 +260,7 @@ def trained_networks() -> str:
 
 
 def _with_interval(found: dict[str, float]) -> str:
-    return f"**{found['accuracy']:.1%}** ({100 * found['low']:.1f}–{100 * found['high']:.1f})"
+    return f"**{found['accuracy']:.1%}** ({_interval([found['low'], found['high']])})"
 
 
 def _trends(soak: dict[str, Any], *, flat: bool) -> str:

@@ -97,19 +97,19 @@ def _imported(kind: str, name: str) -> Any:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
-        return getattr(importlib.import_module(module), attribute)
+        imported = importlib.import_module(module)
+        there = hasattr(imported, attribute)  # which may import more
     except (ImportError, ValueError, TypeError) as error:  # the last two: no or a relative name
         raise UserError(
             f"{kind} {name!r}: {error}; name an importable module, e.g. mymodule:Mine"
         ) from error
     except Exception as error:  # whatever a user's module does when it is imported
-        if isinstance(error, AttributeError) and module in sys.modules:
-            raise UserError(
-                f"{kind} {name!r}: {module} has no {attribute!r}; check the spelling"
-            ) from error
         raise UserError(
             f"{kind} {name!r}: {module} cannot be imported: {_where(error)}; correct it"
         ) from error
+    if not there:
+        raise UserError(f"{kind} {name!r}: {module} has no {attribute!r}; check the spelling")
+    return getattr(imported, attribute)
 
 
 def _where(error: Exception) -> str:

@@ -181,18 +181,7 @@ class Parser(ArgumentParser):
         for key, value in yaml_file(path).items():
             whole = key in groups and isinstance(value, Mapping)
             put(content, key if whole else short.get(key, key), value)
-        return yaml.safe_dump(self._as_numbers(content), allow_unicode=True)
-
-    def _as_numbers(self, content: Any, key: str = "") -> Any:
-        """A file's values, with 8/255 as a number where numbers are allowed."""
-        if isinstance(content, Mapping):
-            inside = {name: f"{key}.{name}".lstrip(".") for name in content}
-            return {name: self._as_numbers(content[name], inside[name]) for name in content}
-        if isinstance(content, list):
-            return [self._as_numbers(one, key) for one in content]
-        if isinstance(content, str) and key in self._numbers and FRACTION.fullmatch(content):
-            return float(_divided(content))
-        return content
+        return yaml.safe_dump(_as_numbers(content, self._numbers), allow_unicode=True)
 
     @property
     def _numbers(self) -> set[str]:
@@ -291,6 +280,18 @@ FRACTION = re.compile(r"(?<![\w./])(\d+(?:\.\d+)?)/(0*[1-9]\d{0,8})(?![\w./])")
 def _divided(word: str) -> str:
     """8/255 → 0.03137254901960784."""
     return FRACTION.sub(lambda found: str(float(found[1]) / float(found[2])), word)
+
+
+def _as_numbers(content: Any, flags: set[str], key: str = "") -> Any:
+    """A file's values, with 8/255 as a number in those of these flags."""
+    if isinstance(content, Mapping):
+        inside = {name: f"{key}.{name}".lstrip(".") for name in content}
+        return {name: _as_numbers(content[name], flags, inside[name]) for name in content}
+    if isinstance(content, list):
+        return [_as_numbers(one, flags, key) for one in content]
+    if isinstance(content, str) and key in flags and FRACTION.fullmatch(content):
+        return float(_divided(content))
+    return content
 
 
 def with_underscores(argv: Sequence[str]) -> list[str]:

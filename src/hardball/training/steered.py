@@ -109,8 +109,9 @@ class Steered(Trainer):
         budget, rule = self.curriculum.budget_steps, self.curriculum
         if budget is not None:
             return float(budget)
-        rungs = (rule.eps_max - rule.start) / rule.first_increment + rule.finish
-        return rungs * self._epoch_cost(rule.eps_max)
+        rungs = (rule.eps_max - rule.start) / rule.first_increment
+        own = self.settings.attack.finish_epochs > 0
+        return rungs * self._epoch_cost() + rule.finish * self._epoch_cost(finishing=own)
 
     def _done(self) -> float:
         """Of the budget, which counts sample-steps."""
@@ -194,20 +195,17 @@ class Steered(Trainer):
 
     # --- budgets
 
-    def _epoch_cost(self, eps: float) -> int:
-        finishing = self._finishing(self.epoch)
-        return self.update.attack_steps(self.threat.at(eps), finishing=finishing) * len(self.train)
+    def _epoch_cost(self, *, finishing: bool = False) -> int:
+        """Sample-steps; the attack costs the same at every ε unless its step size is fixed."""
+        threat = self.threat.at(self.curriculum.eps_max)
+        return self.update.attack_steps(threat, finishing=finishing) * len(self.train)
 
     def _finish_price(self) -> float:
         """An epoch of the finish, with its own attack, in epochs of the search, which have a probe each."""
         if self.state.phase == "finish" or not self.settings.attack.finish_epochs:
             return 1.0
-        threat = self.threat.at(self.curriculum.eps_max)
-        usual, own = (
-            self.update.attack_steps(threat, finishing=finishing) * len(self.train)
-            for finishing in (False, True)
-        )
-        return own / max(usual + self._probe_cost, 1)
+        usual = self._epoch_cost() + self._probe_cost
+        return self._epoch_cost(finishing=True) / max(usual, 1)
 
     @property
     def _probe_cost(self) -> int:
@@ -220,12 +218,11 @@ class Steered(Trainer):
         if rule.epochs is not None:
             left.append(float(rule.epochs - self.epoch))
         if rule.budget_steps is not None:
-            # the attack costs the same at every ε unless its step size is fixed
-            last = each = self._probe_cost
-            if self.state.phase == "finish":
-                each = 0
+            last = self._probe_cost
+            each = 0 if self.state.phase == "finish" else last
             rest = rule.budget_steps - self.sample_steps - each - last
-            left.append(rest / (self._epoch_cost(rule.eps_max) + each))
+            cost = self._epoch_cost(finishing=self._finishing(self.epoch))
+            left.append(rest / (cost + each))
         return min(left, default=None)
 
     def _epochs_in_time(self) -> float | None:

@@ -8,7 +8,7 @@ from hardball.presets import Values, merged
 from hardball.reproduction import Budget
 from hardball.reproduction.budgets import Side, budget
 from hardball.reproduction.trainings import On
-from hardball.training.machine import PRECISIONS
+from hardball.training import Machine
 
 CIFAR = ("cifar10", "cifar10-jpeg")
 
@@ -45,8 +45,7 @@ class ReproduceConfig:
     def __post_init__(self) -> None:
         if self.cifar not in (None, *CIFAR):
             raise unknown("form of CIFAR-10", self.cifar, CIFAR)
-        if self.precision not in PRECISIONS:
-            raise unknown("precision", self.precision, PRECISIONS)
+        Machine(precision=self.precision)  # refuses what it does not know
 
     def data_of(self, on: On) -> tuple[str, Path]:
         """Name and place of a data set."""
