@@ -142,13 +142,29 @@ def robust_net() -> nn.Module:
 
 @pytest.fixture(scope="session")
 def fgsm_net() -> nn.Module:
-    """Trained with FGSM at ε=0.5 on the digits: right on FGSM's images (better than on the
-    digits), wrong on PGD's: catastrophic overfitting."""
+    """Trained with FGSM at ε=0.5 on the digits until it overfits catastrophically: right on FGSM's
+    images (better than on the digits), wrong on the way there and on PGD's. How much so hangs on
+    the processor's rounding, so seeds are tried until enough of the images turn back."""
+    attack = PGD(steps=1, step_size=0.5, random_start=False)
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
-        attack = PGD(steps=1, step_size=0.5, random_start=False)
-        return trained_on_digits(model, attack, 0.5, epochs=40, lr=3e-3, batch=128)
+        for seed in range(12):
+            torch.manual_seed(seed)
+            model = nn.Sequential(nn.Flatten(), nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
+            trained = trained_on_digits(model, attack, 0.5, epochs=40, lr=1e-2, batch=64)
+            if _turning_back(trained, attack) > 0.4:
+                return trained
+    raise AssertionError("no seed overfits catastrophically")
+
+
+def _turning_back(model: nn.Module, attack: PGD) -> float:
+    """Of the test images that are right, the share that is wrong on the way of the step and right at
+    its end."""
+    test = load_dataset("digits", split="test")
+    step = attack.perturb(model, test.images, test.labels, LInf(0.5)) - test.images
+    way = torch.stack([test.images + step * k / 8 for k in range(9)])
+    with torch.no_grad():
+        right = model(way.flatten(0, 1)).argmax(1).view(9, -1) == test.labels
+    return (right[0] & right[-1] & ~right.all(0)).sum().item() / right[0].sum().item()
 
 
 @pytest.fixture(scope="session")
