@@ -2,7 +2,9 @@
 
 import csv
 import math
+import os
 import random
+import signal
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +30,7 @@ from hardball import (
     protocols,
 )
 from hardball.data import split_validation
-from hardball.runs import FINISHED, STOPPED
+from hardball.runs import FINISHED, INTERRUPTED, STOPPED
 from hardball.seeding import derive
 from hardball.storage import load_weights
 
@@ -401,3 +403,32 @@ def test_a_folder_that_holds_a_run_is_refused_and_left_whole(
     with pytest.raises(UserError, match="already holds a run; continue it with `resume="):
         fit(small(train), train, curriculum=Constant(0.2, 1), settings=QUICK, out=tmp_path)
     assert {p: p.read_bytes() for p in tmp_path.rglob("*") if p.is_file()} == before
+
+
+class Signalled(nn.Module):
+    """Sends its process a signal in the twentieth pass."""
+
+    def __init__(self, net: nn.Module, number: signal.Signals) -> None:
+        super().__init__()
+        self.net, self.number, self.passes = net, number, 0
+
+    def forward(self, images: Tensor) -> Tensor:
+        self.passes += 1
+        if self.passes == 20:
+            os.kill(os.getpid(), self.number)
+        logits: Tensor = self.net(images)
+        return logits
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_interrupted_it_ends_the_script_unless_a_folder_keeps_the_state(number, train, tmp_path):
+    def trained(out: Path | None = None) -> Run:
+        model = Signalled(small(train), number)
+        return fit(model, train, curriculum=Constant(0.1), epochs=2, settings=QUICK, out=out)
+
+    with pytest.raises(KeyboardInterrupt, match="epoch 1; give out= a folder"):
+        trained()
+    run = trained(tmp_path / "run")
+    assert run.outcome is not None
+    assert run.outcome.status == INTERRUPTED
+    assert str(tmp_path / "run") in run.outcome.message

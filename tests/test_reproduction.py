@@ -202,6 +202,21 @@ def test_what_collapsed_is_not_extended(tmp_path: Path, monkeypatch: pytest.Monk
     assert (tmp_path / "fig12.json").exists()
 
 
+def test_other_numbers_of_images() -> None:
+    fewer = ReproduceConfig(["table1"], budget="full", n=2000, n_strong=500)
+    for on in ("mnist", "cifar"):
+        side = fewer.side(on)
+        assert (side.n, side.n_strong) == (2000, 500)
+        assert "2,000 test images, 500 under attacks that take long" in fewer.cut(on)
+    assert fewer.size.n_checks == 500
+    assert fewer.command("table1").endswith("table1 --budget full --n 2000 --n-strong 500")
+    of_the_budget = ReproduceConfig(["table1"], budget="full", n_strong=500)
+    assert of_the_budget.side("mnist").n == BUDGETS["full"].n
+    assert ReproduceConfig(["table1"], budget="full").cut("mnist") == ""
+    with pytest.raises(UserError, match=r"n_strong=0.*at least one"):
+        ReproduceConfig(["table1"], n_strong=0)
+
+
 def test_another_precision() -> None:
     """It is asked of every training, and said on every result."""
     fast = ReproduceConfig(["table1"], budget="full", precision="bf16-mixed")

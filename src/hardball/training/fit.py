@@ -19,7 +19,7 @@ from hardball.attacks import PGD
 from hardball.data import Dataset, split_validation
 from hardball.errors import UserError
 from hardball.perf import fast, keep_memory
-from hardball.runs import Config, Run, RunFolder
+from hardball.runs import INTERRUPTED, Config, Run, RunFolder
 from hardball.training.attack import TrainingAttack
 from hardball.training.curricula import Adaptive, Curriculum, as_spec
 from hardball.training.curricula.base import check_course
@@ -90,6 +90,8 @@ def fit(
     Raises:
         UserError: a target ε outside the threat model or without a step, a folder that is another
             run's, data that does not fit, no space left.
+        KeyboardInterrupt: interrupted (SIGINT, SIGTERM) without a folder, so that nothing is left to
+            go on from. With one, the run that is returned says "interrupted", and `resume` continues it.
 
     Example:
         >>> network = hb.build("digits_cnn", test.shape, test.classes, {"width": 4})
@@ -129,6 +131,8 @@ def fit(
         if folder is not None:
             in_first(fabric, lambda: stack.enter_context(_claimed(folder, config, resume)))
         outcome = trainer.run(console, resume=resume)
+    if outcome.status == INTERRUPTED and folder is None:
+        raise KeyboardInterrupt(outcome.message)
     return Run(model=model, config=config, outcome=outcome, history=trainer.history, folder=folder)
 
 

@@ -1,9 +1,10 @@
 """What is asked of `hardball reproduce`."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
-from hardball.errors import unknown
+from hardball.errors import UserError, unknown
 from hardball.presets import Values, merged
 from hardball.reproduction import Budget
 from hardball.reproduction.budgets import Side, budget
@@ -11,6 +12,7 @@ from hardball.reproduction.trainings import On
 from hardball.training import Machine
 
 CIFAR = ("cifar10", "cifar10-jpeg")
+S = TypeVar("S", bound=Side)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,17 +37,33 @@ class ReproduceConfig:
     """How many evaluate at once, on the CPU; changes the speed, not the answer."""
     precision: str = "32-true"
     """Of the trainings: 32-true, tf32 or bf16-mixed. Attacks and measurements compute in float32."""
+    n: int | None = None
+    """Test images under attack; the budget's number by default."""
+    n_strong: int | None = None
+    """Test images under attacks that take long, and of the checklist; the budget's by default."""
     hours: float | None = None
     """Refuse to begin if the trainings would take longer."""
 
     @property
     def size(self) -> Budget:
-        return budget(self.budget)
+        """The budget, with the numbers of images asked for."""
+        size = budget(self.budget)
+        return replace(
+            self._counted(size),
+            cifar=self._counted(size.cifar),
+            n_checks=self.n_strong or size.n_checks,
+        )
+
+    def _counted(self, side: S) -> S:
+        return replace(side, n=self.n or side.n, n_strong=self.n_strong or side.n_strong)
 
     def __post_init__(self) -> None:
         if self.cifar not in (None, *CIFAR):
             raise unknown("form of CIFAR-10", self.cifar, CIFAR)
         Machine(precision=self.precision)  # refuses what it does not know
+        for name, n in (("n", self.n), ("n_strong", self.n_strong)):
+            if n is not None and n < 1:
+                raise UserError(f"`{name}={n}`: at least one test image is needed")
 
     def data_of(self, on: On) -> tuple[str, Path]:
         """Name and place of a data set."""
@@ -62,7 +80,11 @@ class ReproduceConfig:
     def cut(self, on: On) -> str:
         """What is otherwise than in the paper."""
         precision = "" if self.precision == "32-true" else f"trainings in {self.precision}"
-        return "; ".join(said for said in (self.side(on).cut, precision) if said)
+        images = ""
+        if self.n is not None or self.n_strong is not None:
+            side = self.side(on)
+            images = f"{side.n:,} test images, {side.n_strong:,} under attacks that take long"
+        return "; ".join(said for said in (self.side(on).cut, precision, images) if said)
 
     def on_machine(self, values: Values) -> Values:
         """A training's nested values, in this precision."""
@@ -77,8 +99,10 @@ class ReproduceConfig:
 
     def command(self, name: str) -> str:
         """What remakes one result."""
-        precision = "" if self.precision == "32-true" else f" --precision {self.precision}"
-        return f"hardball reproduce {name} --budget {self.size.name}{precision}"
+        flags = "" if self.precision == "32-true" else f" --precision {self.precision}"
+        flags += "" if self.n is None else f" --n {self.n}"
+        flags += "" if self.n_strong is None else f" --n-strong {self.n_strong}"
+        return f"hardball reproduce {name} --budget {self.budget}{flags}"
 
     def folder(self, training: str) -> Path:
         """Of a training."""
