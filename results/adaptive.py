@@ -5,8 +5,8 @@
 digits_bw: black-and-white digits up to ε=0.45, in the demo's settings and in earlier ones in which a
 fixed ramp depends on the seed; test accuracy (n=360) under the worst of PGD-50 with 5 restarts,
 targeted PGD-50 and Square. mnist: asked for ε=0.45 within the sample-steps of the preset `mnist-fast`,
-with its settings; its runs are trained beside it; test accuracy of the first images under AutoAttack's
-standard version. cifar: 5,000 training images of CIFAR-10 (JPEG files, so lossy) and a ResNet of 78,000
+with its settings; its runs are trained beside it; then for ε=0.5 with four times as many, so that the
+search ends by failing; test accuracy of the first images under AutoAttack's standard version. cifar: 5,000 training images of CIFAR-10 (JPEG files, so lossy) and a ResNet of 78,000
 parameters, up to 32/255; direct, extended, linear and adaptive training with equal sample-steps; accuracy
 under AutoAttack at 8, 16 and 32/255. A training has learned at an ε where its accuracy there is 40% or
 more, on CIFAR-10 20%: four times, and twice that of a constant prediction.
@@ -57,6 +57,11 @@ MNIST = (
     "train --preset mnist-fast --curriculum adaptive --schedule constant --eps 0.45 --increment 0.105 "
     "--steps 3 --finish 3 --finish-steps 7 --pace 0.6 --masked 0.5"
 )
+# far enough that it fails somewhere, with the time to
+LIMIT = (
+    "train --preset mnist-fast --curriculum adaptive --schedule constant --eps 0.5 --increment 0.1 "
+    "--resolution 0.02 --steps 5 --patience 3 --longest 8 --finish 3 --budget-steps 8000000"
+)
 CIFAR = "--data cifar10-jpeg --model resnet8 --steps 5 --batch-size 64 --lr 2e-3 --augment true"
 EACH, EACH_TEST = 500, 100
 """Images of each class of CIFAR-10."""
@@ -100,6 +105,7 @@ def trainings(arguments: argparse.Namespace) -> list[Training]:
         ),
         Training("digits_bw", "ramp, earlier settings", flags(COMMON, EARLIER, RAMP), earlier),
         Training("mnist", "adaptive", searching, mnist),
+        Training("mnist", "adaptive, to its limit", LIMIT, arguments.limit_seeds),
         Training("mnist", "mnist-fast", FAST, arguments.fast_seeds),
         *cifar_trainings(arguments.cifar_seeds),
     ]
@@ -273,6 +279,7 @@ def parsed() -> argparse.Namespace:
     add("--ramp-seeds", type=int, default=5, help="of the ramp, in the demo's settings")
     add("--earlier-seeds", type=int, default=10, help="in the earlier settings")
     add("--mnist-seeds", type=int, default=5)
+    add("--limit-seeds", type=int, default=1, help="of the search for the largest ε on MNIST")
     add("--fast-seeds", type=int, default=3, help="of mnist-fast")
     add("--cifar-seeds", type=int, default=1)
     add("--budget-steps", type=int, default=2_006_000, help="on MNIST: what mnist-fast takes")
