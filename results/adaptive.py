@@ -6,10 +6,11 @@ digits_bw: black-and-white digits up to ε=0.45, in the demo's settings and in e
 fixed ramp depends on the seed; test accuracy (n=360) under the worst of PGD-50 with 5 restarts,
 targeted PGD-50 and Square. mnist: asked for ε=0.45 within the sample-steps of the preset `mnist-fast`,
 with its settings; its runs are trained beside it; then for ε=0.5 with four times as many, so that the
-search ends by failing; test accuracy of the first images under AutoAttack's standard version. cifar: 5,000 training images of CIFAR-10 (JPEG files, so lossy) and a ResNet of 78,000
-parameters, up to 32/255; direct, extended, linear and adaptive training with equal sample-steps; accuracy
-under AutoAttack at 8, 16 and 32/255. A training has learned at an ε where its accuracy there is 40% or
-more, on CIFAR-10 20%: four times, and twice that of a constant prediction.
+search ends by failing; test accuracy of the first images under AutoAttack's standard version. cifar:
+5,000 training images of CIFAR-10 (JPEG files, so lossy) and a ResNet of 78,000 parameters, up to 32/255;
+direct, extended, linear and adaptive training with equal sample-steps; accuracy under AutoAttack at 8, 16
+and 32/255. A training has learned at an ε where its accuracy there is 40% or more, on CIFAR-10 20%: four
+times, and twice that of a constant prediction.
 
 After an interruption the script continues where it was; --parts and the numbers of seeds cut it, and the
 result says what was run. Writes results/adaptive.json. A sample-step is one image through one forward and
@@ -156,7 +157,7 @@ def cifar_subset(root: Path, folder: Path) -> Path:
     return folder
 
 
-def digits(weights: Path, _: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
+def digits(weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
     """Test accuracy at 0.3, 0.4 and 0.45."""
     words = f"evaluate {weights} --data digits-bw --model digits_cnn --model-args '{{width: 16}}' "
     words += f"--eps [0.3,0.4,{EPS}] --attacks {ATTACKS['digits_bw']}"
@@ -167,30 +168,29 @@ def digits(weights: Path, _: dict[str, Any], arguments: argparse.Namespace) -> d
     )
 
 
-def mnist(weights: Path, outcome: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Test accuracy under AutoAttack at 0.4, on weights that were trained so far."""
-    n = arguments.n
+def autoattack(words: str, weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Test accuracy under AutoAttack, on weights that were trained so far."""
     return hardball_json(
-        f"evaluate {weights} --data mnist --data-root {arguments.data_root} --model mnist_cnn "
-        f"--protocol autoattack --eps 0.4 --n {n} --processes {arguments.devices}",
-        weights.with_suffix(".evaluation.json"),
-        weights.with_suffix(f".autoattack-{n}.json"),
-    )
-
-
-def cifar(weights: Path, _: dict[str, Any], arguments: argparse.Namespace) -> dict[str, Any]:
-    """Test accuracy under AutoAttack at 8, 16 and 32/255."""
-    n = arguments.n
-    return hardball_json(
-        f"evaluate {weights} --data cifar10-jpeg --data-root {arguments.runs / 'cifar-subset'} "
-        f"--model resnet8 --protocol autoattack --eps [8/255,16/255,32/255] --n {n} "
+        f"evaluate {weights} {words} --protocol autoattack --n {arguments.n} "
         f"--processes {arguments.devices}",
         weights.with_suffix(".evaluation.json"),
-        weights.with_suffix(f".autoattack-{n}.json"),
+        weights.with_suffix(f".autoattack-{arguments.n}.json"),
     )
 
 
-MEASURES: dict[str, Callable[[Path, dict[str, Any], argparse.Namespace], dict[str, Any]]] = {
+def mnist(weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """At 0.4."""
+    words = f"--data mnist --data-root {arguments.data_root} --model mnist_cnn --eps 0.4"
+    return autoattack(words, weights, arguments)
+
+
+def cifar(weights: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+    """At 8, 16 and 32/255."""
+    words = f"--data cifar10-jpeg --data-root {arguments.runs / 'cifar-subset'} --model resnet8"
+    return autoattack(f"{words} --eps [8/255,16/255,32/255]", weights, arguments)
+
+
+MEASURES: dict[str, Callable[[Path, argparse.Namespace], dict[str, Any]]] = {
     "digits_bw": digits,
     "mnist": mnist,
     "cifar": cifar,
@@ -220,7 +220,7 @@ def run(training: Training, seed: int, arguments: argparse.Namespace) -> dict[st
     train(f"{words} {place}", folder, threads=1)
     trained_in = time.monotonic() - began
     outcome = json.loads((folder / "outcome.json").read_text())
-    found = MEASURES[training.part](folder / "weights.safetensors", outcome, arguments)
+    found = MEASURES[training.part](folder / "weights.safetensors", arguments)
     ladder = folder / "ladder.json"
     return {
         "seed": seed,
