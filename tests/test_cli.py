@@ -265,7 +265,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         "unknown model 'net'; did you mean 'resnet8'? there are: cnn7, digits_cnn",
     ),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
-    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "'wide'; change --model-args"),
+    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "unexpected keyword argument 'wide'"),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
     "curriculum": (
         (*RUN, "--curriculum", "slow"),
