@@ -22,6 +22,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import matplotlib.pyplot as plt
@@ -35,6 +36,7 @@ from hardball.attacks import AUTOATTACK
 from hardball.evaluation.results import Accuracy
 
 EPS = 0.4
+SHARES = ("clean", "pgd", "autoattack", "strongest")
 BEHIND = ("front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20")
 RAMP = (
     "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
@@ -75,7 +77,7 @@ ROWS = [
 ]
 
 
-def measured(row: Row, folder: Path, arguments: argparse.Namespace) -> dict[str, Any]:
+def measured(row: Row, folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The test figures of a trained run, each with its interval."""
     data = hb.load_dataset("mnist", arguments.data_root, "test").rows(slice(0, arguments.n))
     model = hb.load_run(folder).model
@@ -89,9 +91,7 @@ def measured(row: Row, folder: Path, arguments: argparse.Namespace) -> dict[str,
         some = among & left if name == "rest" else among
         stood = among.clone()
         if some.any():
-            scores = hb.evaluate(
-                model, data.rows(some), eps=EPS, attacks=attacks, seed=arguments.seed
-            )
+            scores = hb.evaluate(model, data.rows(some), eps=EPS, attacks=attacks, seed=seed)
             stood[some] = scores.broken_at.isinf()
             found["clean"] = found.get("clean") or scores.clean.as_json()
         left = left & (stood | ~among)
@@ -125,27 +125,40 @@ def stages(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
     yield "rest", margin | {"square-10000": replace(AUTOATTACK["square"], queries=10_000)}
 
 
-def run(row: Row, arguments: argparse.Namespace) -> dict[str, Any]:
-    """Train and measure."""
-    folder = arguments.runs / re.sub(r"[^a-z0-9]+", "-", row.name)
-    words = f"train {row.words} --eps {EPS} --seed {arguments.seed} --precision {precision(row)}"
+def run(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
+    """Train and measure one seed."""
+    folder = arguments.runs / f"{re.sub(r'[^a-z0-9]+', '-', row.name)}-{seed}"
+    words = f"train {row.words} --eps {EPS} --seed {seed} --precision {precision(row)}"
     train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folder, threads=1)
     outcome = json.loads((folder / "outcome.json").read_text())
-    found = measured(row, folder, arguments)
-    shares = {key: found[key]["accuracy"] for key in ("clean", "pgd", "autoattack", "strongest")}
+    found = measured(row, folder, seed, arguments)
     return {
-        "name": row.name,
-        "eps": EPS,
-        "n": found["n"],
-        "n_image_space": found["pgd"]["n"],
-        **shares,
+        "seed": seed,
+        **{key: found[key]["accuracy"] for key in SHARES},
         "certified": found["certified"]["accuracy"] if row.bounds else None,
         "minutes": round(outcome["seconds"] / 60, 1),
         "sample_steps": outcome["sample_steps"],
-        "seeds": 1,
         "status": outcome["status"],
         "command": f"hardball {words}",
         "details": found,
+        "made_by": command(data_root=arguments.data_root, runs=arguments.runs),
+        "note": arguments.note,
+        "machine": environment.facts(),
+    }
+
+
+def summary(row: Row, by_seed: list[dict[str, Any]]) -> dict[str, Any]:
+    """A row: means over its seeds."""
+    keys = [*SHARES, "minutes", "sample_steps", *(["certified"] if row.bounds else [])]
+    return {
+        "name": row.name,
+        "eps": EPS,
+        "n": by_seed[0]["details"]["n"],
+        "n_image_space": by_seed[0]["details"]["pgd"]["n"],
+        "certified": None,
+        **{key: round(fmean(one[key] for one in by_seed), 4) for key in keys},
+        "seeds": len(by_seed),
+        "by_seed": by_seed,
     }
 
 
@@ -184,19 +197,19 @@ def main() -> None:
     made.add_argument("--only", nargs="+", choices=[row.name for row in ROWS], metavar="NAME")
     made.add_argument("--n", type=int, default=1000, help="test images")
     made.add_argument("--m", type=int, default=100, help="the first of them, behind a front")
-    made.add_argument("--seed", type=int, default=0)
+    made.add_argument("--seeds", nargs="+", type=int, default=[0])
     arguments = made.parse_args()
     result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {"rows": []}
+    rows = {row["name"]: row for row in result["rows"]}
     for row in ROWS:
-        if row.name in (arguments.only or [one.name for one in ROWS]):
-            found = run(row, arguments) | {
-                "made_by": command(data_root=arguments.data_root, runs=arguments.runs),
-                "note": arguments.note,
-                "machine": environment.facts(),
-            }
-            kept = [one for one in result["rows"] if one["name"] != row.name]
-            order = [one.name for one in ROWS]
-            result["rows"] = sorted([*kept, found], key=lambda one: order.index(one["name"]))
+        if row.name not in (arguments.only or [one.name for one in ROWS]):
+            continue
+        for seed in arguments.seeds:
+            known = rows.get(row.name, {"by_seed": []})["by_seed"]
+            kept = [one for one in known if one["seed"] != seed]
+            found = [*kept, run(row, seed, arguments)]
+            rows[row.name] = summary(row, sorted(found, key=lambda one: one["seed"]))
+            result["rows"] = [rows[one.name] for one in ROWS if one.name in rows]
             write(result, arguments.out)
             draw(result["rows"], arguments.out.with_suffix(".png"))
 

@@ -209,13 +209,21 @@ def frontier() -> str:
             f"{row['sample_steps'] / 1e6:.1f} M" if row["sample_steps"] else "–",
             f"{row['clean']:.1%}",
             *(f"{row[key]:.1%}" + _of_fewer(row) for key in ("pgd", "autoattack")),
-            _with_interval(row["details"]["strongest"]) + f", n={row['n']}",
-            "–" if row["certified"] is None else _with_interval(row["details"]["certified"]),
+            _over_seeds(row, "strongest") + f", n={row['n']}",
+            "–" if row["certified"] is None else _over_seeds(row, "certified"),
         ]
         for row in read("results/frontier.json")["rows"]
     ]
     head = ["training", "minutes, one core", "sample-steps", "clean", "PGD-200×10"]
     return tables.table([*head, "AutoAttack", "all attacks", "certified"], rows) + "\n"
+
+
+def _over_seeds(row: dict[str, Any], key: str) -> str:
+    """One seed with its interval, or the mean of several, with each."""
+    first, *others = row["by_seed"]
+    if not others:
+        return _with_interval(first["details"][key])
+    return f"**{row[key]:.1%}** ({', '.join(f'{one[key]:.1%}' for one in row['by_seed'])})"
 
 
 def _of_fewer(row: dict[str, Any]) -> str:
