@@ -204,7 +204,7 @@ def test_masking_that_no_attack_cures_is_a_failure() -> None:
 def test_a_probe_at_chance_is_masking_however_little_there_was_to_lose() -> None:
     rule = Adaptive(0.4, increment=0.1, masked=0.5)
     state = replace(rule.begin(), learned=0.2, loss=0.5, trial=0.3)
-    _, decision = rule.decide(state, replace(GOOD, accuracy=0.2, probe=probed(0.12, 0.2)))
+    _, decision = rule.decide(state, replace(GOOD, accuracy=0.16, probe=probed(0.1, 0.16)))
     assert decision.action == "strengthen"
 
 

@@ -240,8 +240,7 @@ class Adaptive:
         probe = seen.probe
         if probe is None:
             return False
-        least = max(self.masked * probe.trained, seen.chance + ABOVE_CHANCE)
-        return probe.accuracy < least
+        return probe.accuracy < self.masked * probe.trained or probe.accuracy <= seen.chance
 
     def _searched(self, state: State, seen: Evidence) -> tuple[State, Decision]:
         at = f"ε={state.trial:g}: validation loss {seen.loss:.3f}, accuracy {seen.accuracy:.1%}"
