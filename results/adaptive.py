@@ -124,7 +124,8 @@ def cifar_trainings(seeds: int) -> list[Training]:
     half = f"train {fixed} --eps 8/255 --epochs {EPOCHS // 2}"
     ramp = f"--curriculum iterative --ramp-epochs {2 * EPOCHS // 3} --hold {EPOCHS // 3} --per step"
     # so little can be learned here that the default `limit` takes it for a plateau
-    search = f"--curriculum adaptive --budget-steps {CIFAR_STEPS} --increment 4/255 --limit 0.97"
+    search = f"--curriculum adaptive --budget-steps {CIFAR_STEPS} --limit 0.97"
+    search += " --start 8/255 --increment 8/255"  # smaller ones are learned from random weights
     return [
         *(
             one(f"direct {e}/255", f"train {fixed} --eps {e}/255 --epochs {EPOCHS}")
@@ -139,7 +140,7 @@ def cifar_trainings(seeds: int) -> list[Training]:
             for e in (16, 32)
         ),
         one(
-            "adaptive 0→32/255",
+            "adaptive 8→32/255",
             f"train {CIFAR} --eps 32/255 {search} --finish 6 --patience 3 --longest 8 --probe-images 50",
         ),
     ]
