@@ -21,6 +21,7 @@ from hardball.report.blocks import Table
 from hardball.report.demo import numbers
 from hardball.report.reproduction_text import claims, trainings
 from hardball.report.smoothing_tables import study_table
+from hardball.reproduction import BUDGETS
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -47,14 +48,18 @@ def _place(name: str) -> tuple[bool, int, str]:
 
 
 def reproduction() -> str:
-    """The paper's claims, the trainings behind them, the pictures."""
-    found = results()
+    """The paper's claims, the trainings behind them, the pictures, by budget: the largest first."""
+    groups = {name: [one for one in results() if one["budget"] == name] for name in BUDGETS}
+    return "".join(_of_budget(name, groups[name]) for name in reversed(BUDGETS) if groups[name])
+
+
+def _of_budget(name: str, found: list[dict[str, Any]]) -> str:
     cuts = sorted({one["cut"] for one in found if one["cut"]})
     said = "".join(f"Cut: {cut}.\n\n" for cut in cuts)
     pictures = "".join(
         f"![{one['title']}](../results/figures/{one['name']}.png)\n\n" for one in found
     )
-    return f"{said}{claims(found)}\n{trainings(found)}\n{pictures}"
+    return f"### `--budget {name}`\n\n{said}{claims(found)}\n{trainings(found)}\n{pictures}"
 
 
 def demo() -> str:
