@@ -123,9 +123,9 @@ def cifar_trainings(seeds: int) -> list[Training]:
     fixed = f"{CIFAR} --schedule linear-tail"
     half = f"train {fixed} --eps 8/255 --epochs {EPOCHS // 2}"
     ramp = f"--curriculum iterative --ramp-epochs {2 * EPOCHS // 3} --hold {EPOCHS // 3} --per step"
-    # so little can be learned here that the default `limit` takes it for a plateau
-    search = f"--curriculum adaptive --budget-steps {CIFAR_STEPS} --limit 0.97"
-    search += " --start 8/255 --increment 8/255"  # smaller ones are learned from random weights
+    search = f"train {CIFAR} --eps 32/255 --curriculum adaptive --budget-steps {CIFAR_STEPS}"
+    patience = "--finish 6 --patience 3 --longest 8 --probe-images 50"
+    high = "--limit 0.97"  # so little can be learned here that the default takes it for a plateau
     return [
         *(
             one(f"direct {e}/255", f"train {fixed} --eps {e}/255 --epochs {EPOCHS}")
@@ -139,9 +139,11 @@ def cifar_trainings(seeds: int) -> list[Training]:
             one(f"linear 0→{e}/255", f"train {fixed} --eps {e}/255 {ramp} --may-stop false")
             for e in (16, 32)
         ),
+        one("adaptive 0→32/255", f"{search} --increment 4/255 {patience}"),
+        one("adaptive 0→32/255, limit 0.97", f"{search} --increment 4/255 {high} {patience}"),
         one(
-            "adaptive 8→32/255",
-            f"train {CIFAR} --eps 32/255 {search} --finish 6 --patience 3 --longest 8 --probe-images 50",
+            "adaptive 8→32/255, limit 0.97",
+            f"{search} --start 8/255 --increment 8/255 {high} {patience}",
         ),
     ]
 
