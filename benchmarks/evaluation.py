@@ -8,9 +8,10 @@ users repeat PGD and keep the worst (every image attacked every time); ART with 
 APGD-CE with 10 restarts of its 100 steps, and AutoAttack's standard version: AutoAttack, and hardball,
 which runs the same code on its own engine. Peers get the network in PyTorch's default layout, as they
 would, and run in this process, where hardball has set the memory allocator for all of them. Writes
-benchmarks/results/evaluation.json.
+benchmarks/results/evaluation.json; attacks that were not asked for stay there as they are.
 """
 
+import json
 import os
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -79,6 +80,12 @@ PEERS: dict[str, dict[str, Callable[[nn.Module, Tensor, Tensor, float], float]]]
     "autoattack": {"AutoAttack": partial(by_autoattack, list(AUTOATTACK), 1)},
 }
 """attack → who else makes it → how."""
+
+WHAT = {
+    "pgd": f"{STEPS} steps, {RESTARTS} restarts",
+    "apgd-ce": f"100 steps, {RESTARTS} restarts",
+    "autoattack": "its standard version",
+}
 
 OURS: dict[str, tuple[Mapping[str, Attack], list[int]]] = {
     "pgd": ({"pgd": PGD(steps=STEPS, restarts=RESTARTS)}, sorted({1, CORES})),
@@ -150,16 +157,18 @@ def main() -> None:
         for name, way in named.items()
     }
     taken = interleaved(calls, arguments.repeats, warm=0)
-    result: dict[str, Any] = {
-        "command": command(run=arguments.run),
-        "what": f"the first {arguments.n} test images, ε={eps}; pgd: {STEPS} steps, {RESTARTS} "
-        f"restarts; apgd-ce: 100 steps, {RESTARTS} restarts; autoattack: its standard version; accuracy "
-        "and seconds of each round",
-        "run": arguments.run.name,
-        **{attack: compared(attack, list(ways[attack]), taken, accuracy) for attack in ways},
-        "note": arguments.note,
-        "machine": environment.facts(),
-    }
+    result = json.loads(arguments.out.read_text()) if arguments.out.exists() else {}
+    for attack, named in ways.items():
+        result[attack] = {
+            **compared(attack, list(named), taken, accuracy),
+            "command": command(run=arguments.run),
+            "n": arguments.n,
+            "what": f"the first {arguments.n} test images, ε={eps}; {WHAT[attack]}; accuracy and seconds "
+            "of each round",
+            "run": arguments.run.name,
+            "note": arguments.note,
+            "machine": environment.facts(),
+        }
     write(result, arguments.out)
     for attack in ways:
         found = result[attack]

@@ -63,10 +63,16 @@ def throughput(found: Result) -> str:
 def evaluation(found: Result) -> str:
     """Seconds and accuracies, by attack."""
     return table(
-        ["", "attack", "seconds", "still right"],
+        ["", "attack", "n", "seconds", "still right"],
         (
-            [name, attack, f"{median(row['seconds']):.0f}", f"{median(row['accuracy']):.1%}"]
-            for attack in ("pgd", "apgd-ce")
+            [
+                name,
+                attack,
+                str(found[attack]["n"]),
+                f"{median(row['seconds']):.0f}",
+                f"{median(row['accuracy']):.1%}",
+            ]
+            for attack in ("pgd", "apgd-ce", "autoattack")
             for name, row in found[attack]["rows"].items()
         ),
     )

@@ -208,6 +208,19 @@ def test_a_probe_at_chance_is_masking_however_little_there_was_to_lose() -> None
     assert decision.action == "strengthen"
 
 
+def test_masking_that_the_budget_leaves_no_time_to_mend_is_the_failure() -> None:
+    rule = Adaptive(0.4, increment=0.1, finish=2)
+    state = replace(rule.begin(), learned=0.2, loss=0.5, trial=0.3, epochs=8)
+    last = replace(GOOD, probe=probed(0.1), epochs_left=2.0)
+    following, decision = rule.decide(state, last)
+    assert (decision.action, following.phase) == ("finish", "finish")
+    assert (following.learned, following.failed, following.how) == (0.2, 0.3, "masking")
+    # with time left, what the stronger attack teaches counts, and nothing has failed
+    again, _ = rule.decide(state, replace(last, epochs_left=None))
+    mended, raised = rule.decide(again, replace(GOOD, probe=probed(0.8)))
+    assert (raised.action, mended.learned, mended.failed) == ("raise", 0.3, None)
+
+
 def test_a_non_finite_loss_halves_the_learning_rate_and_tries_again() -> None:
     rule = Adaptive(0.4, increment=0.1, finish=4)
     steps = walk(rule, lambda s: BROKEN if s.trial == 0.2 and s.halvings < 2 else GOOD)

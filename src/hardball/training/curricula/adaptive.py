@@ -251,7 +251,9 @@ class Adaptive:
             gap = f"{at}; the probe leaves {seen.probe.accuracy:.1%} of {seen.probe.trained:.1%}"
             if state.doublings == MOST_DOUBLINGS:
                 return self._failed(state, "masking", gap)
-            following = replace(self._retried(state), doublings=state.doublings + 1)
+            # so far a failure: the budget may end before the stronger attack has shown anything
+            tried = replace(state, failed=state.trial, how="masking")
+            following = replace(self._retried(tried), doublings=state.doublings + 1)
             reason = f"{gap}: masked, so the training attack takes twice the steps"
             return following, Decision(action="strengthen", reason=reason, restore=True)
         # random weights begin as constant predictors
