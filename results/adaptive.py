@@ -61,7 +61,8 @@ MNIST = (
 # far enough that it fails somewhere, with the time to
 LIMIT = (
     "train --preset mnist-fast --curriculum adaptive --schedule constant --eps 0.5 --increment 0.1 "
-    "--resolution 0.02 --steps 5 --patience 3 --longest 8 --finish 3 --budget-steps 8000000"
+    "--resolution 0.02 --steps 7 --strengthen 0 --patience 2 --longest 5 --finish 3 "
+    "--budget-steps 8000000"
 )
 CIFAR = "--data cifar10-jpeg --model resnet8 --steps 5 --batch-size 64 --lr 2e-3 --augment true"
 EACH, EACH_TEST = 500, 100

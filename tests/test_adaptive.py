@@ -58,6 +58,7 @@ def rules(draw: st.DrawFn) -> Adaptive:
         patience=draw(st.integers(1, 3)),
         longest=draw(st.integers(1, 6)),
         finish=draw(st.integers(0, 3)),
+        strengthen=draw(st.integers(0, 3)),
         budget_steps=None,
     )
 
@@ -206,6 +207,16 @@ def test_a_probe_at_chance_is_masking_however_little_there_was_to_lose() -> None
     state = replace(rule.begin(), learned=0.2, loss=0.5, trial=0.3)
     _, decision = rule.decide(state, replace(GOOD, accuracy=0.16, probe=probed(0.1, 0.16)))
     assert decision.action == "strengthen"
+
+
+def test_masking_is_a_failure_at_once_where_nothing_may_be_strengthened() -> None:
+    rule = Adaptive(0.4, increment=0.1, resolution=0.05, strengthen=0)
+    steps = walk(rule, lambda s: replace(GOOD, probe=probed(0.0 if s.trial > 0.2 else 0.8)))
+    assert "strengthen" not in [decision.action for _, _, decision, _ in steps]
+    last = steps[-1][3]
+    assert (last.learned, last.failed, last.how, last.doublings) == (0.2, 0.25, "masking", 0)
+    with pytest.raises(UserError, match=r"strengthen=-1; allowed is 0 or more"):
+        Adaptive(0.4, strengthen=-1)
 
 
 def test_masking_that_the_budget_leaves_no_time_to_mend_is_the_failure() -> None:

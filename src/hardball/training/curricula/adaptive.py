@@ -11,8 +11,6 @@ from hardball.errors import UserError
 from hardball.training.curricula.base import check_epochs, check_eps
 from hardball.training.curricula.steering import Decision, Evidence, Failure, State
 
-MOST_DOUBLINGS = 3
-"""The training attack is strengthened so often: to 8 times its steps."""
 MOST_HALVINGS = 5
 """The learning rate is lowered so often: to a 32nd."""
 ABOVE_CHANCE = 0.05
@@ -66,6 +64,9 @@ class Adaptive:
     """Epochs at one ε at most."""
     masked: float = 0.6
     """Masking: under the probe, less than this share of the accuracy under the training attack."""
+    strengthen: int = 3
+    """The training attack's steps are doubled so often at most (to 8 times as many); from then on masking
+    is a failure like a plateau."""
     probe_steps: int | None = None
     """Steps of the probe's attacks (by default five times the training attack's)."""
     probe_restarts: int = 1
@@ -86,7 +87,8 @@ class Adaptive:
         for name in ("epochs", "patience", "longest", "probe_restarts", "probe_images"):
             if getattr(self, name) is not None:
                 check_epochs(name, getattr(self, name), least=1)
-        check_epochs("finish", self.finish, least=0)
+        for name in ("finish", "strengthen"):
+            check_epochs(name, getattr(self, name), least=0)
         for name in ("budget_steps", "budget_minutes", "probe_steps"):
             value = getattr(self, name)
             if value is not None and not 0 < value < math.inf:
@@ -147,7 +149,7 @@ class Adaptive:
             return self.epochs
         rungs = math.ceil(round((self.eps_max - self.start) / self.least_increment, 9)) + 1
         failures = 1 + math.ceil(math.log2(self.first_increment / self.least_increment))
-        tries = (rungs + 1) * (1 + failures) + MOST_DOUBLINGS + MOST_HALVINGS
+        tries = (rungs + 1) * (1 + failures) + self.strengthen + MOST_HALVINGS
         return tries * self.longest + self.finish
 
     @property
@@ -249,7 +251,7 @@ class Adaptive:
                 return self._raised(state, seen, at)
             assert seen.probe is not None
             gap = f"{at}; the probe leaves {seen.probe.accuracy:.1%} of {seen.probe.trained:.1%}"
-            if state.doublings == MOST_DOUBLINGS:
+            if state.doublings >= self.strengthen:
                 return self._failed(state, "masking", gap)
             # so far a failure: the budget may end before the stronger attack has shown anything
             tried = replace(state, failed=state.trial, how="masking")
