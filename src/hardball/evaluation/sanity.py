@@ -15,11 +15,7 @@ from hardball.evaluation.forward import half_precision, logits_of
 from hardball.losses import correct
 
 ENOUGH = 100
-"""Images that AutoAttack's own checks look at."""
-
-TOO_GOOD = 500
-"""A network that gets so many images right without an error is too good to be measured on them (one that
-gets 99% of all images right does so in one case of 150)."""
+"""A network that gets so many images right without an error is too good to be measured on them."""
 
 UNLIKELY = 0.01
 """Classes are missed if balanced labels would leave so few of them with at most this probability."""
@@ -68,7 +64,7 @@ def _nothing_to_attack(right: int, n: int) -> str | None:
 
 
 def _labels_that_are_predictions(right: int, n: int) -> str | None:
-    if right < n or n < TOO_GOOD:
+    if right < n or n < ENOUGH:
         return None
     return (
         f"labels like predictions: the model agrees with all {n} labels; if they were made by this "

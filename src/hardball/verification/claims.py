@@ -149,7 +149,7 @@ def warnings(record: Record, counts: Counts) -> str:
     present = len(set(counts.labels))
     due = {
         "nothing to attack": right == 0,
-        "labels like predictions": right == n >= 500,
+        "labels like predictions": right == n >= 100,
         "absent classes": present < counts.classes
         and chance_of_at_most(present, n, counts.classes) <= 0.01,
         "NaN outputs": counts.nan > 0,
