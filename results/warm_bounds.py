@@ -22,7 +22,6 @@ from torch import nn
 
 import hardball as hb
 from hardball import environment
-from hardball.runs import INTERRUPTED
 
 RADII = (0.2, 0.4)
 EPOCHS = 42
@@ -34,16 +33,9 @@ SETTINGS = hb.Settings(
 Fit = Callable[[nn.Module, hb.Dataset, float, int], None]
 
 
-def fitted(
-    model: nn.Module, data: hb.Dataset, curriculum: hb.Curriculum, settings: hb.Settings
-) -> None:
-    run = hb.fit(model, data, curriculum=curriculum, settings=settings)
-    if run.outcome is None or run.outcome.status == INTERRUPTED:
-        raise KeyboardInterrupt
-
-
 def bounded(model: nn.Module, data: hb.Dataset, curriculum: hb.Curriculum, seed: int) -> None:
-    fitted(model, data, curriculum, replace(SETTINGS, seed=seed, objective=hb.IBPLoss()))
+    settings = replace(SETTINGS, seed=seed, objective=hb.IBPLoss())
+    hb.fit(model, data, curriculum=curriculum, settings=settings)
 
 
 def direct(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> None:
@@ -67,7 +59,8 @@ def from_bounds(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> No
 
 def from_adversarial(model: nn.Module, data: hb.Dataset, eps: float, seed: int) -> None:
     attacked = replace(SETTINGS, seed=seed, attack=hb.TrainingAttack(steps=10))
-    fitted(model, data, hb.Constant(eps / 2, epochs=EPOCHS // 2), attacked)
+    half = hb.Constant(eps / 2, epochs=EPOCHS // 2)
+    hb.fit(model, data, curriculum=half, settings=attacked)
     bounded(model, data, hb.Constant(eps, epochs=EPOCHS // 2), seed)
 
 

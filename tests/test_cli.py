@@ -225,6 +225,11 @@ def test_data_of_a_users_own_function_is_trained_on(hardball: Hardball) -> None:
 
 # --- mistakes
 
+# what Python itself says: from 3.13 on it suggests another argument, and to 3.14 a path whose name is too
+# long is one that does not exist
+SUGGESTED = ". Did you mean 'width'?" if sys.version_info >= (3, 13) else ""
+TOO_LONG = "no run and no weights at xxx" if sys.version_info >= (3, 14) else "File name too long"
+
 BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "command": (("trian",), "unknown command 'trian'; did you mean 'train'? there are: "),
     "part": (
@@ -265,7 +270,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         "unknown model 'net'; did you mean 'resnet8'? there are: cnn7, digits_cnn",
     ),
     "module": ((*RUN, "--model", "no:Net"), "name an importable module"),
-    "model argument": ((*RUN, "--model-args", "{wide: 4}"), "unexpected keyword argument 'wide'"),
+    "model argument": (
+        (*RUN, "--model-args", "{wide: 4}"),
+        f"'wide'{SUGGESTED}; change --model-args",
+    ),
     "model arguments": ((*RUN, "--model-args", 4), "model_args=4; allowed is a YAML mapping"),
     "curriculum": (
         (*RUN, "--curriculum", "slow"),
@@ -376,8 +384,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     ),
     "no out": ((*RUN, "--out", ""), "--out . is the current folder; name one of the run's own"),
     "long out": ((*RUN, "--out", "x" * 300), "File name too long"),
-    # to Python 3.14 a path of such a name is one that does not exist, before that an error of its own
-    "long run": (("evaluate", "x" * 300), "x" * 300),
+    "long run": (("evaluate", "x" * 300), TOO_LONG),
     "large seed": (
         (*RUN, "--seed", 2**64),
         "seed=18446744073709551616; allowed is 0 or more, below",

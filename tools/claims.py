@@ -49,7 +49,8 @@ def _place(name: str) -> tuple[bool, int, str]:
 
 def reproduction() -> str:
     """The paper's claims, the trainings behind them, the pictures, by budget: the largest first."""
-    groups = {name: [one for one in results() if one["budget"] == name] for name in BUDGETS}
+    found = results()
+    groups = {name: [one for one in found if one["budget"] == name] for name in BUDGETS}
     return "".join(_of_budget(name, groups[name]) for name in reversed(BUDGETS) if groups[name])
 
 
