@@ -308,7 +308,8 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "switch": ((*RUN, "--carry", "maybe"), "carry=maybe; allowed is true or false"),
     "augmentation": (
         (*RUN, "--augment", "afine"),
-        "unknown augmentation 'afine'; did you mean 'affine'? there are: affine, crops, false, none, true",
+        "unknown augmentation 'afine'; did you mean 'affine'? there are: affine, affine-sharp, crops, "
+        "false, none, true",
     ),
     "front": ((*RUN, "--front", "round"), "unknown front 'round'; did you mean 'rounding'?"),
     "front's arguments": (

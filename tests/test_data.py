@@ -145,13 +145,29 @@ def test_affine_changes_are_a_function_of_the_seed_and_keep_the_shape(seed, heig
     assert not torch.equal(one, images)
 
 
+def test_sharp_changes_leave_as_many_grey_pixels_as_there_were(mnist_root):
+    """Those are what an adversary may push to either side of ½; interpolation alone adds to them."""
+    images = load_dataset("mnist", mnist_root).images[:500]
+
+    def grey(name):
+        changed = AUGMENTATIONS[name](images, torch.Generator().manual_seed(0))
+        assert changed.min() >= 0
+        assert changed.max() <= 1
+        return ((changed > 0.1) & (changed < 0.9)).float().mean() / grey_before
+
+    grey_before = ((images > 0.1) & (images < 0.9)).float().mean()
+    assert 0.95 < grey("affine-sharp") < 1.1
+    assert grey("affine") > 1.5
+
+
 def test_augmentations_by_name():
     images = torch.rand(2, 1, 8, 8)
     for asked, name in ((False, "none"), (True, "crops"), ("affine", "affine"), ("none", "none")):
         assert Settings(augment=asked).augmentation == name
     assert AUGMENTATIONS["none"](images, torch.Generator()) is images
     with pytest.raises(
-        UserError, match=r"unknown augmentation .flips.; did you mean .* affine, crops"
+        UserError,
+        match=r"unknown augmentation .flips.; did you mean .* affine, affine-sharp, crops",
     ):
         Settings(augment="flips")
 

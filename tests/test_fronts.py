@@ -1,6 +1,7 @@
 """Fronts: the box behind them, the way back to images, and attacks that lose nothing to them."""
 
 import itertools
+import re
 
 import pytest
 import torch
@@ -56,7 +57,10 @@ class NoGradient(hb.Front):
 FRONTS: dict[str, hb.Front] = {
     "rounding": hb.Rounding(),
     "low threshold": hb.Rounding(0.3),
+    "two thresholds": hb.Rounding([0.42, 0.58]),
+    "four thresholds": hb.Rounding([0.1, 0.2, 0.5, 0.9]),
     "steep": hb.Rounding(steepness=40),
+    "two steep": hb.Rounding([0.3, 0.7], steepness=40),
     "very steep": hb.Rounding(0.4, steepness=1000),
     "quantiser": Quantiser(4),
     "gamma": Gamma(),
@@ -137,6 +141,18 @@ def test_nothing_moves_without_need():
     assert torch.equal(back[..., [0, 3]], images[..., [0, 3]])
 
 
+def test_two_thresholds_fix_black_and_white_and_tell_more_of_grey():
+    """What one threshold leaves open, two may close to one side; what it fixes at 0 and 1 stays fixed."""
+    images, threat = images_of([0.0, 0.15, 0.85, 1.0]), hb.LInf(0.4)
+    one, two = hb.Rounding(), hb.Rounding([0.42, 0.58])
+    ends = [Reach(front, images, threat) for front in (one, two)]
+    (low, high), (finer_low, finer_high) = (
+        front.interval(reach.low, reach.high) for front, reach in zip((one, two), ends, strict=True)
+    )
+    assert torch.stack([low, high]).flatten().tolist() == [0, 0, 0, 1, 0, 1, 1, 1]
+    assert torch.stack([finer_low, finer_high]).flatten().tolist() == [0, 0, 0.5, 1, 0, 0.5, 1, 1]
+
+
 def test_rounding_is_what_it_says():
     images = images_of(
         [0.0, 0.5, torch.nextafter(torch.tensor(0.5), torch.tensor(1.0)).item(), 1.0]
@@ -144,8 +160,17 @@ def test_rounding_is_what_it_says():
     assert hb.Rounding()(images).flatten().tolist() == [0.0, 0.0, 1.0, 1.0]
     smooth = hb.Rounding(0.4, steepness=10)(images)
     torch.testing.assert_close(smooth, torch.sigmoid(10 * (images - 0.4)))
-    with pytest.raises(UserError, match=r"`threshold=1.5`; allowed is a number between 0 and 1"):
-        hb.Rounding(1.5)
+    two = hb.Rounding([0.25, 0.5])
+    assert two(images_of([0.0, 0.25, 0.3, 0.5, 0.6])).flatten().tolist() == [0, 0, 0.5, 0.5, 1]
+    both = hb.Rounding([0.25, 0.5], steepness=10)(images)
+    torch.testing.assert_close(
+        both, (torch.sigmoid(10 * (images - 0.25)) + torch.sigmoid(10 * (images - 0.5))) / 2
+    )
+    for wrong in (1.5, [], [0.6, 0.4], [0.5, 0.5], [0.2, 1], "half", ["half"], {"t": 0.5}):
+        with pytest.raises(
+            UserError, match=rf"`threshold={re.escape(str(wrong))}`; allowed is a number"
+        ):
+            hb.Rounding(wrong)
     with pytest.raises(UserError, match=r"`steepness=0`; allowed is a positive number"):
         hb.Rounding(steepness=0)
 

@@ -16,6 +16,10 @@ TURN = math.radians(12)
 STRETCH = 0.12
 """Factor 1 ± so much at most."""
 
+CONTRAST = 1.4
+"""Linear interpolation blurs: of MNIST's 784 pixels 68 lie between 0.1 and 0.9, after `distort` 111.
+Around ½ so much steeper there are 71."""
+
 
 def augment(images: Tensor, generator: torch.Generator, *, padding: int = 4) -> Tensor:
     """Random crop after zero padding, and a random horizontal flip, per image, in one gather."""
@@ -57,6 +61,12 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(images, grid.to(images), align_corners=False).clamp(0, 1)
 
 
+def distort_sharply(images: Tensor, generator: torch.Generator) -> Tensor:
+    """The same, and what interpolation has blurred made as sharp again as MNIST is. A grey pixel is one
+    that an adversary may push to either side, so blurred images are harder than those of the data."""
+    return (CONTRAST * (distort(images, generator) - 0.5) + 0.5).clamp(0, 1)
+
+
 def unchanged(images: Tensor, generator: torch.Generator) -> Tensor:
     """The images as they are."""
     return images
@@ -66,5 +76,6 @@ AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "none": unchanged,
     "crops": augment,
     "affine": distort,
+    "affine-sharp": distort_sharply,
 }
 """name → function of (images, generator)."""

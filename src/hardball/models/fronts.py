@@ -1,6 +1,7 @@
 """Fronts by name: what `--front` puts before a network."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any
 
 import torch
@@ -12,49 +13,82 @@ from hardball.fronts import Front
 
 
 class Rounding(Front):
-    """x ↦ 1 where x > t, else 0; or smooth, σ(k·(x − t)).
+    """x ↦ 1 where x > t, else 0; with thresholds t₁ < … < t_m, the share of them that x exceeds; or
+    smooth, the mean of σ(k·(x − tᵢ)).
 
     The hard form has the gradient 0 everywhere, as it is. A network trained behind one form does not
     fit the other: the smooth one lets a little of every pixel through.
 
+    Two thresholds a little above ε and a little below 1 − ε fix black and white pixels as one does,
+    and tell more of the grey ones.
+
     Args:
-        threshold: t in (0, 1).
+        threshold: t in (0, 1), or several of them, rising.
         steepness: k > 0 of the smooth form; None for the hard one.
 
     Example:
         >>> hb.Rounding()(torch.tensor([0.2, 0.5, 0.8]))
         tensor([0., 0., 1.])
+        >>> hb.Rounding([0.42, 0.58])(torch.tensor([0.2, 0.5, 0.8]))
+        tensor([0.0000, 0.5000, 1.0000])
     """
 
-    def __init__(self, threshold: float = 0.5, steepness: float | None = None) -> None:
+    def __init__(
+        self, threshold: float | Sequence[float] = 0.5, steepness: float | None = None
+    ) -> None:
         super().__init__()
-        if not 0 < threshold < 1:
-            raise UserError(f"`threshold={threshold}`; allowed is a number between 0 and 1")
+        self.thresholds = _rising(threshold)
         if steepness is not None and not 0 < steepness < float("inf"):
             raise UserError(
                 f"`steepness={steepness}`; allowed is a positive number, or null for a jump"
             )
-        self.threshold, self.steepness = threshold, steepness
+        self.steepness = steepness
         self.continuous = steepness is not None
 
     def forward(self, images: Tensor) -> Tensor:
-        above = images - self.threshold
+        first, *others = [self._above(images - threshold) for threshold in self.thresholds]
+        return sum(others, start=first) / len(self.thresholds)
+
+    def _above(self, difference: Tensor) -> Tensor:
         if self.steepness is None:
-            return above.sign().clamp(min=0)  # unlike a comparison it has a gradient, which is 0
-        return torch.sigmoid(self.steepness * above)
+            return difference.sign().clamp(
+                min=0
+            )  # unlike a comparison it has a gradient, which is 0
+        return torch.sigmoid(self.steepness * difference)
 
     def pull_back(self, values: Tensor, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
-        """See `Front`; in closed form."""
+        """See `Front`; in closed form where there is one."""
         if self.steepness is None:
-            found = torch.where(values > 0.5, high, low)
+            count = len(self.thresholds)
+            least, most = self(low) * count, self(high) * count
+            level = (values * count - 0.5).ceil().clamp(least, most).round().long()
+            found = images.new_tensor(self._between())[level]
+        elif len(self.thresholds) == 1:
+            found = self.thresholds[0] + torch.logit(values.clamp(0, 1)) / self.steepness
         else:
-            found = self.threshold + torch.logit(values.clamp(0, 1)) / self.steepness
-            found = torch.minimum(torch.maximum(found, low), high)
-        return self._plainest(found, images, low, high)
+            return super().pull_back(values, images, low, high)
+        return self._plainest(torch.minimum(torch.maximum(found, low), high), images, low, high)
+
+    def _between(self) -> list[float]:
+        """A pixel of each level."""
+        ends = [0.0, *self.thresholds, 1.0]
+        middles = [(one + other) / 2 for one, other in pairwise(ends)]
+        return [0.0, *middles[1:-1], 1.0]
 
     def extra_repr(self) -> str:
         steep = "" if self.steepness is None else f", steepness={self.steepness:g}"
-        return f"threshold={self.threshold:g}{steep}"
+        one = ", ".join(f"{threshold:g}" for threshold in self.thresholds)
+        return f"threshold={one if len(self.thresholds) == 1 else f'[{one}]'}{steep}"
+
+
+def _rising(threshold: float | Sequence[float]) -> tuple[float, ...]:
+    found = tuple(threshold) if isinstance(threshold, list | tuple) else (threshold,)
+    numbers = bool(found) and all(isinstance(one, int | float) for one in found)
+    if not (numbers and all(one < other for one, other in pairwise((0, *found, 1)))):
+        raise UserError(
+            f"`threshold={threshold}`; allowed is a number between 0 and 1, or several that rise"
+        )
+    return found
 
 
 FRONTS: dict[str, Callable[..., Front]] = {"rounding": Rounding}
