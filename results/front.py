@@ -1,13 +1,15 @@
 """What a front does to training at a large ε, and what is left of the networks under exact attacks.
 
     python results/front.py plateau --data-root data
+    python results/front.py variants --data-root data
     python results/front.py measure --data-root data --run runs/front/NAME --split validation
     python results/front.py measure --data-root data --run runs/front/NAME --split test
 
 `plateau` trains the same small networks from random weights at one fixed ε, with a rounding front and
 without, and notes the accuracy under PGD-20 on held-out images after each epoch (behind the front, where
-there is one: 8×8 digits, black and white and grey, and 6,000 images of MNIST). `measure` attacks a trained
-run: the exact attack behind the front on the first N images, then AutoAttack's standard version and
+there is one: 8×8 digits, black and white and grey, and 6,000 images of MNIST). `variants` does the same
+for a network on MNIST with random changes of the images and thresholds. `measure` attacks a trained run:
+ the exact attack behind the front on the first N images, then AutoAttack's standard version and
 10,000 queries of Square on the first M, each on what the ones before it left. `validation` is the part
 of the training images that this run never trained on, for choices; the test part is for the end.
 
@@ -46,10 +48,34 @@ class Cell:
     eps: float
     front: str | None
     seed: int
+    thresholds: tuple[float, ...] = (0.5,)
+    augment: str = "none"
+    batch_size: int = 32
+    average: float = 0.0
+    precision: str = "32-true"
 
     @property
     def name(self) -> str:
         return f"{self.data}, ε={self.eps:g}, {self.front or 'no front'}, seed {self.seed}"
+
+    @property
+    def front_args(self) -> dict[str, Any]:
+        return {"threshold": list(self.thresholds)} if self.front else {}
+
+    @property
+    def settings(self) -> hb.Settings:
+        return hb.Settings(
+            seed=self.seed,
+            batch_size=self.batch_size,
+            augment=self.augment,
+            machine=hb.Machine(accelerator="cpu", precision=self.precision),
+            optimizer=hb.Optimizer(
+                name="adam",
+                lr=self.lr,
+                schedule="linear-tail" if self.average else "constant",
+                average=self.average,
+            ),
+        )
 
 
 Kind = tuple[str, tuple[tuple[str, Any], ...], int | None, int, float]
@@ -66,12 +92,34 @@ def cells() -> Iterator[Cell]:
                     yield Cell(data, *kind, eps, front, seed)
 
 
+def variants() -> Iterator[Cell]:
+    """What is asked of the strided network in two epochs: one change at a time."""
+    for augment, thresholds in (
+        ("none", (0.5,)),
+        ("affine", (0.5,)),
+        ("affine-sharp", (0.5,)),
+        ("affine-sharp", (0.42, 0.58)),
+    ):
+        yield Cell(
+            *("mnist", "strided_cnn", (), None, 2, 1e-3, 0.4, "rounding", 0),
+            thresholds=thresholds,
+            augment=augment,
+            batch_size=64,
+            average=0.998,
+            precision="bf16-mixed",
+        )
+
+
 def trained(cell: Cell, root: Path) -> dict[str, Any]:
     """The accuracy on held-out images after each epoch."""
     data = hb.load_dataset(cell.data, root)
     data = data.rows(slice(0, cell.images))
     torch.manual_seed(cell.seed)
-    model = hb.build(cell.model, data.shape, data.classes, dict(cell.args), front=cell.front)
+    model = hb.build(
+        *(cell.model, data.shape, data.classes, dict(cell.args)),
+        front=cell.front,
+        front_args=cell.front_args,
+    )
     wall, cpu = time.monotonic(), time.process_time()
     run = hb.fit(
         model,
@@ -79,9 +127,7 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
         curriculum=hb.Constant(cell.eps),
         epochs=cell.epochs,
         attack=hb.TrainingAttack(steps=4, validation_steps=20),
-        settings=hb.Settings(
-            seed=cell.seed, batch_size=32, optimizer=hb.Optimizer(name="adam", lr=cell.lr)
-        ),
+        settings=cell.settings,
     )
     assert run.outcome is not None
     return {
@@ -90,10 +136,14 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
         "front": cell.front,
         "seed": cell.seed,
         "model": cell.model,
+        "thresholds": list(cell.thresholds) if cell.front else None,
+        "augment": cell.augment,
+        "epochs": cell.epochs,
         "train_images": len(data) - min(1000, len(data) // 10),
         "held_out": min(1000, len(data) // 10),
         "attack": "PGD-20, one start" + (", behind the front" if cell.front else ""),
         "status": run.outcome.status,
+        "training": [round(row["adv_accuracy"], 4) for row in run.history],
         "adversarial": [round(row["val_adv_accuracy"], 4) for row in run.history],
         "clean": [round(row["val_accuracy"], 4) for row in run.history],
         "sample_steps": run.outcome.sample_steps,
@@ -179,7 +229,7 @@ def about(note: str) -> dict[str, Any]:
 
 def main() -> None:
     made = parser(__doc__, Path(__file__).with_suffix(".json"))
-    made.add_argument("what", choices=("plateau", "measure"))
+    made.add_argument("what", choices=("plateau", "variants", "measure"))
     made.add_argument("--data-root", type=Path, default=Path("data"))
     made.add_argument("--run", type=Path)
     made.add_argument("--split", choices=("validation", "test"), default="validation")
@@ -196,6 +246,15 @@ def main() -> None:
                 kept["trainings"][cell.name] = trained(cell, arguments.data_root)
                 kept["means"] = summary(kept["trainings"])
                 kept |= about(arguments.note) | {"command": command(data_root=arguments.data_root)}
+                write(result, arguments.out)
+        return
+    if arguments.what == "variants":
+        kept = result.setdefault("variants", {})
+        for cell in variants():
+            name = f"{cell.augment}, {cell.thresholds}"
+            if name not in kept:
+                found = trained(cell, arguments.data_root) | about(arguments.note)
+                kept[name] = found | {"command": command(data_root=arguments.data_root)}
                 write(result, arguments.out)
         return
     name = f"{arguments.run.name}, {arguments.split}"

@@ -11,7 +11,7 @@ from hardball.presets import PRESETS, preset
 
 SHORT = {
     "data": "data.name", "model": "model.name", "model_args": "model.args", "optimizer": "optimizer.name",
-    "attack_mode": "attack.mode", "front": "model.front",
+    "attack_mode": "attack.mode", "front": "model.front", "front_args": "model.front_args",
 } | {
     name: f"{group}.{name}"
     for group, names in {
@@ -35,8 +35,9 @@ FRONT = {
     "lr": 1e-3,
     "batch_size": 64,
     "steps": 4,
-    "augment": "affine",
+    "augment": "affine-sharp",
 }
+THRESHOLDS = {"front": "rounding", "front_args": {"threshold": [0.42, 0.58]}}
 FRONT |= {"average": 0.998, "schedule": "linear-tail", "validation_steps": 20, "carry": False}
 CIFAR10 = {"data": "cifar10", "model": "resnet50", "optimizer": "sgd", "momentum": 0.9}
 CIFAR10 |= {"weight_decay": 5e-4, "batch_size": 128, "step_size": 2 / 255}
@@ -62,8 +63,8 @@ EXPECTED = {
         "schedule": "linear-tail", "ramp_epochs": 5, "hold": 3, "per": "step", "beyond": 0.02,
     },
     ("mnist-fast", "extend"): {**FAST, "epochs": 3},
-    ("mnist-front", "constant"): {**FRONT, "epochs": 10, "front": "rounding"},
-    ("mnist-front", "iterative"): {**FRONT, "ramp_epochs": None, "front": "rounding"},
+    ("mnist-front", "constant"): {**FRONT, **THRESHOLDS, "epochs": 10},
+    ("mnist-front", "iterative"): {**FRONT, **THRESHOLDS, "ramp_epochs": None},
     ("mnist-front", "extend"): {**FRONT, "epochs": 3},
     ("cifar10-paper", "constant"): {
         **CIFAR10, "epochs": 150, "lr": 0.1, "schedule": "steps", "augment": True,
