@@ -2,11 +2,11 @@
 
     python results/frontier.py --data-root data --runs runs/frontier [--only NAME ...] [--n 300]
 
-Each row is trained by one command, then measured on the first n test images: without attack; for a network
-behind a front under the exact attacks there; under PGD-200 with 10 restarts; under AutoAttack's standard
-version; and, on what is left, under PGD on the margin and 10,000 queries of Square. Each PGD runs behind a
-front too, as `evaluate` has it by itself; what is not behind it finds next to nothing more there, so such
-networks get the last three on the first m images only.
+Each row is trained by one command, then measured on n test images, drawn at random (the test part is in
+no random order): without attack; for a network behind a front under the exact attacks there; under PGD-200
+with 10 restarts; under AutoAttack's standard version; and, on what is left, under PGD on the margin and
+10,000 queries of Square. Each PGD runs behind a front too, as `evaluate` has it by itself; what is not
+behind it finds next to nothing more there, so such networks get the last three on the first m of them only.
 `strongest` is what withstands all of them, `certified` what interval bounds or CROWN-IBP prove, whichever
 proves more (for networks trained with bounds; others have next to nothing proved). Nothing was chosen by
 these figures.
@@ -60,6 +60,11 @@ class Row:
 ROWS = [
     Row("mnist-fast", "--preset mnist-fast --curriculum iterative"),
     Row("mnist-front", "--preset mnist-front", front=True),
+    Row(
+        "mnist-front, twice as wide",
+        "--preset mnist-front --model-args '{width: 2}' --epochs 20",
+        front=True,
+    ),
     Row("front, paper's network", f"--preset mnist-front {PAPERS}", front=True),
     Row("ibp", f"--data mnist --model mnist_cnn --objective ibp {RAMP}", bounds=True),
     Row(
@@ -79,7 +84,9 @@ ROWS = [
 
 def measured(row: Row, folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The test figures of a trained run, each with its interval."""
-    data = hb.load_dataset("mnist", arguments.data_root, "test").rows(slice(0, arguments.n))
+    data = hb.load_dataset("mnist", arguments.data_root, "test")
+    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(0))
+    data = data.rows(order[: arguments.n])
     model = hb.load_run(folder).model
     few = min(arguments.n, arguments.m) if row.front else arguments.n
     left: Tensor = torch.ones(len(data), dtype=torch.bool)
