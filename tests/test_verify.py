@@ -156,6 +156,33 @@ def test_each_wrong_example_has_its_witness(honest):
     assert torch.equal(found["images"][clean], digits.images[found["index"][clean]])
 
 
+def test_a_sample_is_measured_in_place_of_the_first_images(digits_net, tmp_path):
+    made = evaluated(tmp_path, digits_net, n=30, sample=5)
+    digits = hardball.load_dataset("digits", split="test")
+    order = torch.randperm(len(digits), generator=torch.Generator().manual_seed(5))[:30]
+    rows = torch.tensor(sorted(order.tolist()))
+    told = json.loads(made.record.read_text())
+    right = digits_net(digits.images[rows]).argmax(dim=1) == digits.labels[rows]
+    assert (told["sample"], told["n"], told["clean"]["right"]) == (5, 30, int(right.sum()))
+    assert made.verify().holds
+    found = load(made.witnesses.read_bytes())
+    wrong = found["eps"] == 0
+    assert wrong.any()
+    assert torch.equal(found["images"][wrong], digits.images[rows[found["index"][wrong]]])
+    made.tell(sample=6)
+    assert made.refuted() == ["data"]
+    made.tell(sample=None)
+    assert made.refuted() == ["data"]
+
+
+@pytest.mark.parametrize(("n", "sample"), [(None, 0), (30, -1), (30, 2**63)])
+def test_a_sample_needs_a_number_of_images_and_a_seed(n, sample, digits_net, tmp_path):
+    with pytest.raises(
+        hardball.UserError, match=rf"`sample={sample}` with `n={n}`; give `n`, and a seed"
+    ):
+        evaluated(tmp_path, digits_net, n=n, sample=sample)
+
+
 def test_evaluating_again_writes_the_same_witnesses(honest):
     before = honest.witnesses.read_bytes()
     seconds = json.loads(honest.record.read_text())["seconds"]

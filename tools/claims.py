@@ -151,6 +151,21 @@ def front() -> str:
     return tables.table(head, rows) + "\n"
 
 
+def front_variants() -> str:
+    """What changes of the images and of the thresholds do to training behind a front, in two epochs."""
+    rows = [
+        [
+            f"`{found['augment']}`",
+            ", ".join(f"{threshold:g}" for threshold in found["thresholds"]),
+            *(f"{found[key][-1]:.1%}" for key in ("training", "adversarial", "clean")),
+        ]
+        for found in read("results/front.json").get("variants", {}).values()
+    ]
+    head = ["`--augment`", "thresholds", "training images, under the attack of training"]
+    head += ["held-out images, PGD-20", "held-out images, clean"]
+    return tables.table(head, rows) + "\n"
+
+
 def _of_adaptive(part: str) -> dict[str, Any]:
     """name → one of the trainings on these data."""
     found = read("results/adaptive.json")[part]
@@ -337,6 +352,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "zoo": trained_networks,
     "warm-bounds": warm_bounds,
     "front": front,
+    "front-variants": front_variants,
     "reproduction": reproduction,
     "demo": demo,
     "verdicts": verdicts,

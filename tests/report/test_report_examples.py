@@ -19,7 +19,9 @@ from hardball.commands.examples import (
     in_turn,
     round_radii,
 )
+from hardball.commands.measure import MeasureConfig, measure
 from hardball.commands.report import ReportConfig, gathered, report
+from hardball.commands.subject import SubjectConfig
 from hardball.errors import Damaged, UserError
 from hardball.report.examples import Examples
 from hardball.report.gallery import SIDE, galleries
@@ -81,6 +83,24 @@ def test_witnesses_of_other_weights_or_images_are_not_used(runs: Path, found: Ex
     without = examples_for(runs / "strong", FEW, RADII)
     assert torch.equal(other.images, without.images)
     assert other.by == without.by
+
+
+def test_witnesses_of_a_sample_are_found_at_their_images(runs: Path) -> None:
+    how = MeasureConfig(eps=RADII, attacks="pgd-20")
+    measure(SubjectConfig(runs / "strong", n=200, sample=3), how)
+    witnesses = load_file(runs / "strong" / "witnesses.safetensors")
+    order = torch.randperm(360, generator=torch.Generator().manual_seed(3))[:200].sort().values
+    of_image = order[witnesses["index"]]
+    found = examples_for(runs / "strong", replace(FEW, examples=100), RADII)
+    matched = 0
+    for e, row in enumerate(found.index):
+        for r, eps in enumerate(found.eps):
+            here = (of_image == row) & (witnesses["eps"] == eps)
+            if eps and bool(here.any()):
+                assert torch.equal(found.images[e, r], witnesses["images"][here][0])
+                matched += 1
+    shown = torch.isin(of_image, torch.tensor(found.index)) & (witnesses["eps"] > 0)
+    assert matched == int(shown.sum()) > 5
 
 
 def test_examples_are_made_once(runs: Path, found: Examples) -> None:

@@ -17,6 +17,7 @@ from hardball.commands.measure import trained_norm
 from hardball.commands.subject import LoadConfig, Split, Subject, complete_config, subject
 from hardball.commands.train import weights_of
 from hardball.data import Dataset
+from hardball.data.dataset import drawn
 from hardball.errors import UserError
 from hardball.evaluation import protocols
 from hardball.evaluation.forward import accepting, logits_of
@@ -223,14 +224,18 @@ def _witnesses(path: Path, found: Subject, norm: str) -> dict[int, tuple[float, 
     content = storage.read_bytes(path, "witnesses")
     about = about_of(content)
     same = about["weights_sha256"] == found.weights_sha256 and about["norm"] == norm
-    first = found.data.rows(slice(0, about["n"]))
-    if not same or about["n"] > len(found.data) or first.sha256 != about["data_sha256"]:
+    sample = about.get("sample")
+    measured = found.data.some(about["n"], sample)
+    if not same or about["n"] > len(found.data) or measured.sha256 != about["data_sha256"]:
         return {}
     tensors = parse_safetensors(content)
+    rows = tensors["index"]
+    if sample is not None:
+        rows = drawn(len(found.data), about["n"], sample)[rows]
     return {
         int(row): (float(eps), image, about["attacks"][int(attack)])
         for row, eps, image, attack in zip(
-            tensors["index"], tensors["eps"], tensors["images"], tensors["attack"], strict=True
+            rows, tensors["eps"], tensors["images"], tensors["attack"], strict=True
         )
         if float(eps) > 0
     }

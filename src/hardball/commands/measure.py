@@ -189,6 +189,7 @@ def measure(
     about = {
         "run": asked.run.name,
         "split": asked.split,
+        "sample": asked.sample,
         "data_root": found.config["data"]["root"],
         "weights_sha256": found.weights_sha256,
         "data_sha256": found.data.sha256,

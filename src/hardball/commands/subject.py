@@ -52,7 +52,9 @@ class SubjectConfig(LoadConfig):
     split: Split = "test"
     """The part of the data."""
     n: int | None = None
-    """Number of images, from the first; all by default."""
+    """Number of images; all by default."""
+    sample: int | None = None
+    """Draw the n images at random with this seed, in place of the first n."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -70,7 +72,7 @@ class Subject:
 
 
 def subject(asked: SubjectConfig) -> Subject:
-    """Load a run, or a weights file (with data and model named), and the first `n` images.
+    """Load a run, or a weights file (with data and model named), and `n` images.
 
     Raises:
         Untrusted: a file names code outside hardball, and the user did not.
@@ -78,6 +80,10 @@ def subject(asked: SubjectConfig) -> Subject:
     """
     if asked.n is not None and asked.n < 1:
         raise UserError(f"`n={asked.n}`; allowed is 1 or more")
+    if asked.sample is not None and not (asked.n and 0 <= asked.sample < 2**63):
+        raise UserError(
+            f"`sample={asked.sample}` with `n={asked.n}`; give `n`, and a seed of 0 or more, below 2⁶³"
+        )
     config = complete_config(asked)
     for kind, named_by_user in (("data", asked.data), ("model", asked.model)):
         _refuse_code(asked, config, kind, named_by_user)
@@ -100,7 +106,7 @@ def subject(asked: SubjectConfig) -> Subject:
             "them without it"
         )
     network, digest = _with_weights(asked, config)
-    data = replace(whole, name=name).rows(slice(0, asked.n))
+    data = replace(whole, name=name).some(asked.n, asked.sample)
     _try_out(network.eval(), data, config["model"]["shape"])
     return Subject(
         network=network.to(device), data=data.to(device), config=config, weights_sha256=digest

@@ -66,9 +66,26 @@ class Dataset:
         """Some of the examples."""
         return replace(self, images=self.images[index], labels=self.labels[index])
 
+    def some(self, count: int | None, seed: int | None = None) -> "Dataset":
+        """The first examples; or, with a seed, as many drawn at random without replacement, in order.
+
+        Args:
+            count: how many; None for all.
+            seed: of the draw. A prefix is no sample where the examples are in no random order.
+        """
+        if seed is None or count is None:
+            return self.rows(slice(0, count))
+        return self.rows(drawn(len(self), count, seed).to(self.images.device))
+
     def to(self, device: torch.device) -> "Dataset":
         """The same data on a device."""
         return replace(self, images=self.images.to(device), labels=self.labels.to(device))
+
+
+def drawn(whole: int, count: int, seed: int) -> Tensor:
+    """int64 [count]: rows of a data set of that size, without replacement, ascending."""
+    order = torch.randperm(whole, generator=torch.Generator().manual_seed(seed))
+    return order[:count].sort().values
 
 
 def split_validation(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dataset]:

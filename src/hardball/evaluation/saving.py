@@ -69,15 +69,20 @@ def save_evaluation(
     if not path.exists() and path.suffix != ".safetensors":
         path.mkdir(parents=True)
     places = Places.of(path)
-    about = {"run": path.name, "weights_sha256": None, "data_sha256": data.sha256} | dict(
-        more or {}
-    )
+    about = {
+        "run": path.name,
+        "sample": None,
+        "weights_sha256": None,
+        "data_sha256": data.sha256,
+        **(more or {}),
+    }
     witnesses = as_safetensors(
         model,
         data,
         found,
         weights_sha256=about["weights_sha256"],
         data_sha256=about["data_sha256"],
+        sample=about["sample"],
     )
     storage.write_atomically(places.witnesses, witnesses)
     content = {

@@ -38,6 +38,7 @@ def as_safetensors(
     *,
     weights_sha256: str,
     data_sha256: str,
+    sample: int | None = None,
     batch_size: int = 256,
 ) -> bytes:
     """The witness file's content: a function of the evaluation, byte for byte.
@@ -48,6 +49,7 @@ def as_safetensors(
         found: the evaluation.
         weights_sha256: digest of the weights file.
         data_sha256: digest of the examples (see `Dataset.sha256`).
+        sample: seed of the draw of the examples, if they were drawn.
         batch_size: images at a time.
     """
     index = found.broken_at.isfinite().nonzero().squeeze(1)
@@ -80,6 +82,7 @@ def as_safetensors(
         "seed": found.seed,
         "data": found.data,
         "n": found.clean.n,
+        "sample": sample,
         "weights_sha256": weights_sha256,
         "data_sha256": data_sha256,
     }
