@@ -107,6 +107,12 @@ def test_the_card(there: Path) -> None:
     shown = f"| 0 | {clean['accuracy']:.1%} | {clean['low']:.1%} to {clean['high']:.1%} | 50 |"
     assert shown in text
     assert "| 0.05, certified |" in text
+    assert "on the first 50 test images" in text
+    config = deepcopy(entry.config)
+    config["measured"]["sample"] = 0
+    config["model"] |= {"front": "rounding", "front_args": {"threshold": [0.42, 0.58]}}
+    assert "on 50 test images, drawn at random" in card(config)
+    assert "digits_cnn (width=4) behind the front rounding (threshold=[0.42, 0.58])" in card(config)
     digest = storage.digest((there / NAME / "model.safetensors").read_bytes())
     assert digest in text
     assert digest == entry.config["weights_sha256"]

@@ -279,7 +279,7 @@ def trained_networks() -> str:
                 [
                     f"`{name}`",
                     config["model"]["name"] + (f" behind `{front}`" if front else ""),
-                    str(measured["n"]),
+                    str(measured["n"]) + ", drawn" * (measured.get("sample") is not None),
                     f"{measured['clean']['accuracy']:.1%}",
                     f"{robust['eps']:g}",
                     _with_interval(robust),

@@ -136,6 +136,7 @@ def _measured(path: Path, digest: str) -> dict[str, Any]:
         found = json.loads(storage.read_sealed(path, "evaluation"))
         of_others = found["weights_sha256"] != digest
         kept: dict[str, Any] = {key: found[key] for key in ("n", "clean", "seed")}
+        kept["sample"] = found.get("sample")
         kept["robust"] = [_figure(one) for one in found["robust"]]
         kept["certified"] = [_figure(one) for one in found.get("certified") or []]
         kept["attacks"] = [*found["attacks"]]

@@ -34,13 +34,19 @@ def card(config: Mapping[str, Any]) -> str:
 
 def _sentence(config: Mapping[str, Any]) -> str:
     model = config["model"]
-    args = ", ".join(f"{key}={value}" for key, value in (model.get("args") or {}).items())
-    front = f" behind the front {model['front']}" if model.get("front") else ""
+    front = ""
+    if model.get("front"):
+        front = f" behind the front {_with_args(model['front'], model.get('front_args'))}"
     return (
-        f"{model['name']}{f' ({args})' if args else ''}{front} for {config['data']}, images "
+        f"{_with_args(model['name'], model.get('args'))}{front} for {config['data']}, images "
         f"{'×'.join(map(str, model['shape']))} in [0, 1], {model['classes']} classes; trained for "
         f"{config['norm']} ε={config['eps']:.{MOST_DIGITS}g}."
     )
+
+
+def _with_args(name: str, args: Mapping[str, Any] | None) -> str:
+    listed = ", ".join(f"{key}={value}" for key, value in (args or {}).items())
+    return f"{name} ({listed})" if listed else name
 
 
 def _measured(config: Mapping[str, Any]) -> str:
@@ -53,7 +59,10 @@ def _measured(config: Mapping[str, Any]) -> str:
     ]
     lines += [_row(f"{one['eps']:.{MOST_DIGITS}g}, certified", one) for one in found["certified"]]
     text = "\n".join(lines) + "\n\n"
-    text += f"The worst of {', '.join(found['attacks'])}, on the first {found['n']} test images.\n"
+    which = f"the first {found['n']} test images"
+    if found.get("sample") is not None:
+        which = f"{found['n']} test images, drawn at random"
+    text += f"The worst of {', '.join(found['attacks'])}, on {which}.\n"
     if not found["certified"]:
         text += "There is no certificate: these accuracies are upper bounds.\n"
     if found.get("verdict"):
