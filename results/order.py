@@ -1,0 +1,58 @@
+"""Is MNIST's test part in random order? Robust accuracy of the zoo's networks by thousand images.
+
+    python results/order.py --data-root data
+
+Each network at the ε it was trained for, under PGD with 20 steps and one start (behind its front, where it
+has one): no figure of robustness, but the same attack for all images. Writes results/order.json.
+"""
+
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from running import command, parser, write
+
+import hardball as hb
+from hardball import environment, zoo
+
+EVERY = 1000
+
+
+def of(name: str, data: hb.Dataset) -> dict[str, Any]:
+    """One network, by thousand images."""
+    entry = zoo.entry(name)
+    model, began = entry.model(), time.monotonic()
+    pgd, eps = hb.PGD(steps=20), entry.config["eps"]
+    attack = hb.BehindFront(attack=pgd) if entry.config["model"].get("front") else pgd
+    scores = hb.evaluate(model, data, eps=eps, attacks={"pgd-20": attack}, seed=0)
+    withstood = torch.as_tensor(scores.broken_at).isinf().double()
+    shares = [float(part.mean()) for part in withstood.split(EVERY)]
+    half = len(data) // 2
+    return {
+        "eps": eps,
+        "n": len(data),
+        "by_thousand": [round(share, 4) for share in shares],
+        "first_half": round(float(withstood[:half].mean()), 4),
+        "second_half": round(float(withstood[half:].mean()), 4),
+        "seconds": round(time.monotonic() - began, 1),
+    }
+
+
+def main() -> None:
+    made = parser(__doc__, Path(__file__).with_suffix(".json"))
+    made.add_argument("--data-root", type=Path, default=Path("data"))
+    arguments = made.parse_args()
+    data = hb.load_dataset("mnist", arguments.data_root, "test")
+    found = {name: of(name, data) for name in zoo.listed() if name.startswith("mnist")}
+    result = {
+        "networks": found,
+        "command": command(data_root=arguments.data_root),
+        "machine": environment.facts(),
+        "note": arguments.note,
+    }
+    write(result, arguments.out)
+
+
+if __name__ == "__main__":
+    main()
