@@ -107,33 +107,50 @@ def _saliency(parts: Parts) -> "Figure":
 
 
 def _accuracy(parts: Parts) -> "Figure":
-    """Accuracy after each attack in turn, a group of bars for each run and ε."""
-    drawn = style.blank(8.4, 4.2)
-    axes = drawn.subplots()
-    labels: list[str] = []
-    for part in parts.values():
-        for run in part["runs"]:
-            for which in ("attacks", "strong"):
-                _bars(axes, run, which, labels)
-    axes.set_xticks(range(len(labels)), labels, rotation=25, ha="right", fontsize=style.SMALL)
-    axes.set(ylabel="test accuracy", ylim=(0, 1))
-    style.open_frame(axes)
+    """A panel for each run: at each ε a bar for what each attack in turn has left."""
+    runs = [run for part in parts.values() for run in part["runs"]]
+    bars = [_bars(run) for run in runs]
+    columns = min(3, len(runs))
+    rows = -(-len(runs) // columns)
+    height = 0.21 * max(len(own) for own in bars) + 0.9
+    drawn = style.blank(4.1 * columns, rows * height)
+    panels = drawn.subplots(rows, columns, squeeze=False).flat
+    for run, own, panel in zip(runs, bars, panels, strict=False):
+        panel.set_title(run["name"], fontsize=style.SMALL)
+        for place, (_, value, error, look) in enumerate(own):
+            panel.barh(place, value, xerr=error, **look)
+        labels = [label for label, *_ in own]
+        panel.set_yticks(range(len(labels)), labels, fontsize=style.SMALL)
+        panel.set(xlabel="test accuracy, in turn", xlim=(0, 1.02))
+        panel.invert_yaxis()
+        style.open_frame(panel)
+    for panel in panels:  # those that are left
+        panel.set_axis_off()
     return drawn
 
 
-def _bars(axes: "Axes", run: Mapping[str, Any], which: str, labels: list[str]) -> None:
-    """Clean accuracy and what each attack left, for one run and set of attacks."""
-    measured = run.get(which)
-    if measured is None:
-        return
-    rows = [("clean", measured["clean"])]
-    rows += [(f"{row['attack']} at {row['eps']:g}", row["after"]) for row in measured["scores"]]
-    for number, (name, row) in enumerate(rows):
-        value = row["accuracy"]
-        error = [[value - row["low"]], [row["high"] - value]]
-        colour = style.COLOURS[0 if which == "attacks" else 1]
-        axes.bar(len(labels), value, yerr=error, color=colour, alpha=0.5 if number == 0 else 1.0)
-        labels.append(f"{run['name']}: {name} (n={measured['n']})")
+Bar = tuple[str, float, list[list[float]], dict[str, Any]]
+"""Label, length, error and look of a bar."""
+
+
+def _bars(run: Mapping[str, Any]) -> list[Bar]:
+    """Clean accuracy, and what each attack left, under the paper's attack and under stronger ones."""
+    found: list[Bar] = []
+    for number, which in enumerate(("attacks", "strong")):
+        measured = run.get(which)
+        if measured is None:
+            continue
+        rows = [(f"clean (n={measured['n']:,})", measured["clean"], 0.5)]
+        before = None
+        for row in measured["scores"]:
+            then = f"ε={row['eps']:.3g} " if row["eps"] != before else "+ "
+            rows.append((then + row["attack"], row["after"], 1.0))
+            before = row["eps"]
+        for label, row, alpha in rows:
+            value = row["accuracy"]
+            error = [[value - row["low"]], [row["high"] - value]]
+            found.append((label, value, error, {"color": style.COLOURS[number], "alpha": alpha}))
+    return found
 
 
 def _checks(parts: Parts) -> "Figure":
