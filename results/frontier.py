@@ -60,9 +60,10 @@ class Row:
 ROWS = [
     Row("mnist-fast", "--preset mnist-fast --curriculum iterative"),
     Row("mnist-front", "--preset mnist-front", front=True),
+    Row("mnist-front, affine-sharp", "--preset mnist-front --augment affine-sharp", front=True),
     Row(
-        "mnist-front, twice as wide",
-        "--preset mnist-front --model-args '{width: 2}' --epochs 20",
+        "mnist-front, affine-sharp, twice as wide",
+        "--preset mnist-front --augment affine-sharp --model-args '{width: 2}' --epochs 20",
         front=True,
     ),
     Row("front, paper's network", f"--preset mnist-front {PAPERS}", front=True),

@@ -35,7 +35,7 @@ FRONT = {
     "lr": 1e-3,
     "batch_size": 64,
     "steps": 4,
-    "augment": "affine-sharp",
+    "augment": False,
 }
 THRESHOLDS = {"front": "rounding", "front_args": {"threshold": [0.42, 0.58]}}
 FRONT |= {"average": 0.998, "schedule": "linear-tail", "validation_steps": 20, "carry": False}
