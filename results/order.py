@@ -2,8 +2,8 @@
 
     python results/order.py --data-root data
 
-Each network at the ε it was trained for, under PGD with 20 steps and one start (behind its front, where it
-has one): no figure of robustness, but the same attack for all images. Writes results/order.json.
+Each network without a front at the ε it was trained for, on every fourth image, under PGD with 20 steps and
+one start: no figure of robustness, but the same attack for all images. Writes results/order.json.
 """
 
 import time
@@ -16,18 +16,16 @@ from running import command, parser, write
 import hardball as hb
 from hardball import environment, zoo
 
-EVERY = 1000
+EVERY = 4
 
 
 def of(name: str, data: hb.Dataset) -> dict[str, Any]:
     """One network, by thousand images."""
-    entry = zoo.entry(name)
-    model, began = entry.model(), time.monotonic()
-    pgd, eps = hb.PGD(steps=20), entry.config["eps"]
-    attack = hb.BehindFront(attack=pgd) if entry.config["model"].get("front") else pgd
-    scores = hb.evaluate(model, data, eps=eps, attacks={"pgd-20": attack}, seed=0)
+    entry, began = zoo.entry(name), time.monotonic()
+    eps, attacks = entry.config["eps"], {"pgd-20": hb.PGD(steps=20)}
+    scores = hb.evaluate(entry.model(), data, eps=eps, attacks=attacks, seed=0)
     withstood = torch.as_tensor(scores.broken_at).isinf().double()
-    shares = [float(part.mean()) for part in withstood.split(EVERY)]
+    shares = [float(part.mean()) for part in withstood.split(1000 // EVERY)]
     half = len(data) // 2
     return {
         "eps": eps,
@@ -43,8 +41,9 @@ def main() -> None:
     made = parser(__doc__, Path(__file__).with_suffix(".json"))
     made.add_argument("--data-root", type=Path, default=Path("data"))
     arguments = made.parse_args()
-    data = hb.load_dataset("mnist", arguments.data_root, "test")
-    found = {name: of(name, data) for name in zoo.listed() if name.startswith("mnist")}
+    data = hb.load_dataset("mnist", arguments.data_root, "test").rows(slice(0, None, EVERY))
+    plain = [name for name in zoo.listed() if not zoo.entry(name).config["model"].get("front")]
+    found = {name: of(name, data) for name in plain}
     result = {
         "networks": found,
         "command": command(data_root=arguments.data_root),
