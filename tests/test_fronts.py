@@ -2,6 +2,7 @@
 
 import itertools
 import re
+from typing import Any
 
 import pytest
 import torch
@@ -166,6 +167,7 @@ def test_rounding_is_what_it_says():
     torch.testing.assert_close(
         both, (torch.sigmoid(10 * (images - 0.25)) + torch.sigmoid(10 * (images - 0.5))) / 2
     )
+    wrong: Any
     for wrong in (1.5, [], [0.6, 0.4], [0.5, 0.5], [0.2, 1], "half", ["half"], {"t": 0.5}):
         with pytest.raises(
             UserError, match=rf"`threshold={re.escape(str(wrong))}`; allowed is a number"
