@@ -9,9 +9,9 @@
 without, and notes the accuracy under PGD-20 on held-out images after each epoch (behind the front, where
 there is one: 8×8 digits, black and white and grey, and 6,000 images of MNIST). `variants` does the same
 for a network on MNIST with random changes of the images and thresholds. `measure` attacks a trained run:
- the exact attack behind the front on the first N images, then AutoAttack's standard version and
-10,000 queries of Square on the first M, each on what the ones before it left. `validation` is the part
-of the training images that this run never trained on, for choices; the test part is for the end.
+the exact attack behind the front on the first N images, then AutoAttack's standard version and 10,000
+queries of Square on the first M, each on what the ones before it left. `validation` is the part of the
+training images that this run never trained on, for choices; the test part is for the end.
 
 Writes results/front.json; entries that are there already are kept, and not done again.
 """
@@ -68,7 +68,7 @@ class Cell:
             seed=self.seed,
             batch_size=self.batch_size,
             augment=self.augment,
-            machine=hb.Machine(accelerator="cpu", precision=self.precision),
+            machine=hb.Machine(precision=self.precision),
             optimizer=hb.Optimizer(
                 name="adam",
                 lr=self.lr,
@@ -223,8 +223,12 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def about(note: str) -> dict[str, Any]:
-    return {"machine": environment.facts(), "note": note}
+def about(arguments: argparse.Namespace) -> dict[str, Any]:
+    return {
+        "machine": environment.facts(),
+        "note": arguments.note,
+        "command": command(data_root=arguments.data_root),
+    }
 
 
 def main() -> None:
@@ -245,7 +249,7 @@ def main() -> None:
             if cell.name not in kept["trainings"]:
                 kept["trainings"][cell.name] = trained(cell, arguments.data_root)
                 kept["means"] = summary(kept["trainings"])
-                kept |= about(arguments.note) | {"command": command(data_root=arguments.data_root)}
+                kept |= about(arguments)
                 write(result, arguments.out)
         return
     if arguments.what == "variants":
@@ -253,17 +257,13 @@ def main() -> None:
         for cell in variants():
             name = f"{cell.augment}, {cell.thresholds}"
             if name not in kept:
-                found = trained(cell, arguments.data_root) | about(arguments.note)
-                kept[name] = found | {"command": command(data_root=arguments.data_root)}
+                kept[name] = trained(cell, arguments.data_root) | about(arguments)
                 write(result, arguments.out)
         return
     name = f"{arguments.run.name}, {arguments.split}"
     kept = result.setdefault("networks", {})
     if name not in kept:
-        found = measured(arguments)
-        kept[name] = (
-            found | about(arguments.note) | {"command": command(data_root=arguments.data_root)}
-        )
+        kept[name] = measured(arguments) | about(arguments)
         write(result, arguments.out)
 
 

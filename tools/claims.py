@@ -159,7 +159,7 @@ def front_variants() -> str:
             ", ".join(f"{threshold:g}" for threshold in found["thresholds"]),
             *(f"{found[key][-1]:.1%}" for key in ("training", "adversarial", "clean")),
         ]
-        for found in read("results/front.json").get("variants", {}).values()
+        for found in read("results/front.json")["variants"].values()
     ]
     head = ["`--augment`", "thresholds", "training images, under the attack of training"]
     head += ["held-out images, PGD-20", "held-out images, clean"]

@@ -224,18 +224,21 @@ def _witnesses(path: Path, found: Subject, norm: str) -> dict[int, tuple[float, 
     content = storage.read_bytes(path, "witnesses")
     about = about_of(content)
     same = about["weights_sha256"] == found.weights_sha256 and about["norm"] == norm
-    sample = about.get("sample")
-    measured = found.data.some(about["n"], sample)
-    if not same or about["n"] > len(found.data) or measured.sha256 != about["data_sha256"]:
+    whole, n, sample = len(found.data), about["n"], about.get("sample")
+    if not same or n > whole:
+        return {}
+    rows = torch.arange(n) if sample is None else drawn(whole, n, sample)
+    if found.data.rows(rows).sha256 != about["data_sha256"]:
         return {}
     tensors = parse_safetensors(content)
-    rows = tensors["index"]
-    if sample is not None:
-        rows = drawn(len(found.data), about["n"], sample)[rows]
     return {
         int(row): (float(eps), image, about["attacks"][int(attack)])
         for row, eps, image, attack in zip(
-            rows, tensors["eps"], tensors["images"], tensors["attack"], strict=True
+            rows[tensors["index"]],
+            tensors["eps"],
+            tensors["images"],
+            tensors["attack"],
+            strict=True,
         )
         if float(eps) > 0
     }

@@ -94,7 +94,7 @@ def split_validation(data: Dataset, count: int, seed: int) -> tuple[Dataset, Dat
         raise UserError(
             f"`validation={count}` of {len(data)} training images; allowed is 1 … {len(data) - 1}"
         )
-    order = torch.randperm(len(data), generator=torch.Generator().manual_seed(seed))
-    order = order.to(data.images.device)
-    held = order[:count].sort().values
-    return data.rows(order[count:].sort().values), data.rows(held)
+    held = drawn(len(data), count, seed).to(data.images.device)
+    left = torch.ones(len(data), dtype=torch.bool, device=held.device)
+    left[held] = False
+    return data.rows(left.nonzero().squeeze(1)), data.rows(held)

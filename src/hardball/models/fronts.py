@@ -51,29 +51,25 @@ class Rounding(Front):
 
     def _above(self, difference: Tensor) -> Tensor:
         if self.steepness is None:
-            return difference.sign().clamp(
-                min=0
-            )  # unlike a comparison it has a gradient, which is 0
+            # unlike a comparison it has a gradient, which is 0
+            return difference.sign().clamp(min=0)
         return torch.sigmoid(self.steepness * difference)
 
     def pull_back(self, values: Tensor, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
         """See `Front`; in closed form where there is one."""
         if self.steepness is None:
-            count = len(self.thresholds)
-            least, most = self(low) * count, self(high) * count
-            level = (values * count - 0.5).ceil().clamp(least, most).round().long()
-            found = images.new_tensor(self._between())[level]
+            found = torch.zeros_like(values)
+            for level, pixel in enumerate(self._above_each()):
+                found = torch.where(values * len(self.thresholds) > level + 0.5, pixel, found)
         elif len(self.thresholds) == 1:
             found = self.thresholds[0] + torch.logit(values.clamp(0, 1)) / self.steepness
         else:
             return super().pull_back(values, images, low, high)
         return self._plainest(torch.minimum(torch.maximum(found, low), high), images, low, high)
 
-    def _between(self) -> list[float]:
-        """A pixel of each level."""
-        ends = [0.0, *self.thresholds, 1.0]
-        middles = [(one + other) / 2 for one, other in pairwise(ends)]
-        return [0.0, *middles[1:-1], 1.0]
+    def _above_each(self) -> list[float]:
+        """For each threshold a pixel above it that is below the next one."""
+        return [*((one + other) / 2 for one, other in pairwise(self.thresholds)), 1.0]
 
     def extra_repr(self) -> str:
         steep = "" if self.steepness is None else f", steepness={self.steepness:g}"
