@@ -364,6 +364,10 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
         ("evaluate", "r", "--protocol", "x"),
         "unknown protocol 'x'; there are: autoattack",
     ),
+    "a set of attacks": (
+        ("evaluate", "r", "--attacks", "checklist"),
+        "attack 'checklist' is a protocol, a set of attacks; use --protocol checklist",
+    ),
     "attack": (("evaluate", "r", "--attacks", "x"), "unknown attack 'x'; there are: apgd-ce"),
     "n": (("evaluate", "r", "--n", 0), "--n 0; allowed is 1 or more"),
     "batch size": (("evaluate", "r", "--batch-size", 0), "--batch-size 0; allowed is 1 or more"),

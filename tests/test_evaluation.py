@@ -305,7 +305,13 @@ def test_every_protocol_names_attacks_that_exist(name):
             "returned tuple; allowed is a tensor of logits",
         ),
         (lambda m, d: protocols.named(["cw"]), "unknown attack 'cw'; there are: apgd-ce"),
+        (
+            lambda m, d: protocols.named(["pgd-20", "autoattack"]),
+            "attack 'autoattack' is a protocol, a set of attacks; use `protocol=autoattack`",
+        ),
         (lambda m, d: protocols.protocol("best"), "unknown protocol 'best'; there are: .*quick"),
+        (lambda m, d: protocols.protocol("square"), "'square' is an attack; use `attacks=square`"),
+        (lambda m, d: protocols.protocol("pgd-7"), "'pgd-7' is an attack; use `attacks=pgd-7`"),
     ],
 )
 def test_refusals_name_the_value_and_the_cure(make, message, model, some):

@@ -154,3 +154,30 @@ def test_the_command_interrupted_with_processes_continues_with_one(tmp_path: Pat
     alone = json.loads((tmp_path / "r/evaluation.json").read_text())
     assert told["robust"] == alone["robust"]
     assert told["witnesses"] == alone["witnesses"]
+
+
+@dataclass(frozen=True)
+class Noted(Attack):
+    """Writes down with how many threads it attacked how many examples, alone in its batches of 20."""
+
+    folder: Path
+    cost: int = 1
+    chunk: int = 20
+
+    def run(self, model, images, labels, threat, generator):
+        (self.folder / f"{os.getpid()}-{len(images)}").write_text(str(torch.get_num_threads()))
+        return PGD(steps=1).run(model, images, labels, threat, generator)
+
+
+@pytest.mark.parametrize(("examples", "shared", "alone"), [(20, 0, 1), (40, 2, 0), (50, 2, 1)])
+def test_a_task_too_many_gets_the_cores_that_are_idle(
+    examples, shared, alone, model, digits, tmp_path, monkeypatch
+):
+    monkeypatch.setattr("os.cpu_count", lambda: 4)
+    data = digits.rows(slice(0, 200))
+    right = (model(data.images.double()).argmax(1) == data.labels).nonzero().squeeze(1)
+    data = replace(data.rows(right[:examples]), images=data.images[right[:examples]].double())
+    measure(model, data, attacks={"noted": Noted(tmp_path)}, eps=[0.05], processes=2)
+    threads = [int(path.read_text()) for path in tmp_path.iterdir()]
+    # two at once have two cores each, one by itself all four
+    assert sorted(threads) == sorted([2] * shared + [4] * alone)

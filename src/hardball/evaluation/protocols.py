@@ -107,6 +107,11 @@ def named(wanted: Sequence[str]) -> Mapping[str, Attack]:
     Raises:
         UserError: a name that does not exist, or that is no attack.
     """
+    for name in wanted:
+        if name in PROTOCOLS.keys() - ATTACKS:
+            raise UserError(
+                f"attack {name!r} is a protocol, a set of attacks; use `protocol={name}`"
+            )
     return {name: pgd(name) or names.instance("attack", name, ATTACKS, Attack) for name in wanted}
 
 
@@ -117,6 +122,8 @@ def protocol(name: str) -> Mapping[str, Attack]:
         UserError: a name that does not exist.
     """
     if name not in PROTOCOLS:
+        if name in ATTACKS or pgd(name):
+            raise UserError(f"protocol {name!r} is an attack; use `attacks={name}`")
         raise unknown("protocol", name, PROTOCOLS)
     return named(PROTOCOLS[name])
 

@@ -55,7 +55,7 @@ class Pool:
         data: the examples that the tasks refer to.
         batch_size: images at a time.
         processes: 1 for this one alone; else so many others, started when there are tasks for them.
-            Each gets the model once, and its share of the processor's cores.
+            Each gets the model once, and with each task its share of the processor's cores.
 
     Raises:
         UserError: less than one process, more than cores, or several with data that is not on the CPU.
@@ -83,11 +83,12 @@ class Pool:
             for task in work:
                 yield tasks.attempt(self.model, self.data, task, self.batch_size)
             return
+        if not work:
+            return
         wanted = range(len(self._workers), min(self.processes, len(work)))
         if wanted:
             payload = _packed((self.model, self.data, self.batch_size))
-            threads = max(1, (os.cpu_count() or 1) // self.processes)
-            new = [_Worker(threads) for _ in wanted]
+            new = [_Worker() for _ in wanted]
             self._workers.extend(new)
             for worker in new:  # all of them are starting while the first one listens
                 worker.send(payload)
@@ -122,16 +123,16 @@ class _Worker:
     tensors, is scarce in containers.
     """
 
-    def __init__(self, threads: int) -> None:
+    def __init__(self) -> None:
         # as fresh a process as "spawn" makes, but libraries may be imported once for all of them
         context = get_context("forkserver")
         self.pipe, theirs = context.Pipe()
-        self.process: BaseProcess = context.Process(target=_serve, args=(theirs, threads))
+        self.process: BaseProcess = context.Process(target=_serve, args=(theirs,))
         self.process.start()
         theirs.close()
 
-    def begin(self, task: Task) -> None:
-        self.send(_packed(task))
+    def begin(self, task: Task, threads: int) -> None:
+        self.send(_packed((task, threads)))
 
     def send(self, content: bytes) -> None:
         with suppress(BrokenPipeError):  # it has ended: `result` says so
@@ -165,31 +166,41 @@ class _Worker:
 
 
 def _shared(work: Sequence[Task], workers: Sequence[_Worker]) -> Iterator[TaskResult]:
+    """All tasks. Those that are too few for all workers wait until none is busy, and share the cores
+    that the others leave idle: large batches that an attack may not divide are often one too many."""
+    even = len(work) - len(work) % len(workers)
+    for part in (work[:even], work[even:]):
+        if part:
+            yield from _in_turn(part, workers[: len(part)])
+
+
+def _in_turn(work: Sequence[Task], workers: Sequence[_Worker]) -> Iterator[TaskResult]:
     """Each worker gets the next task when it has done one."""
+    threads = max(1, (os.cpu_count() or 1) // len(workers))
     left = list(reversed(work))
     busy: dict[Any, _Worker] = {}
-    for worker in workers[: len(left)]:
-        worker.begin(left.pop())
+    for worker in workers:
+        worker.begin(left.pop(), threads)
         busy[worker.pipe] = worker
     while busy:
         for pipe in wait(list(busy)):
             worker = busy.pop(pipe)
             found = worker.result()
             if left:
-                worker.begin(left.pop())
+                worker.begin(left.pop(), threads)
                 busy[pipe] = worker
             yield found
 
 
-def _serve(pipe: "Connection[Any, Any]", threads: int) -> None:
+def _serve(pipe: "Connection[Any, Any]") -> None:
     """A worker's life: tasks until the pipe is closed, also by the other's sudden death."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C is for the one who started this
-    torch.set_num_threads(threads)
     keep_memory()
     with suppress(EOFError, BrokenPipeError):
         model, data, batch_size = pickle.loads(pipe.recv_bytes())
         while True:
-            task = pickle.loads(pipe.recv_bytes())
+            task, threads = pickle.loads(pipe.recv_bytes())
+            torch.set_num_threads(threads)
             found: TaskResult | Exception
             with warnings.catch_warnings(record=True) as noted:
                 try:
