@@ -105,6 +105,21 @@ def test_augment_equals_a_loop_over_the_images(seed, padding, count):
     assert torch.equal(images, before)
 
 
+def test_shifts_are_by_one_pixel_at_most_and_all_alike():
+    images = torch.rand(1, 1, 4, 5).expand(3000, -1, -1, -1)
+    found = AUGMENTATIONS["shifts"](images, torch.Generator().manual_seed(0))
+    shifts = torch.stack(
+        [
+            crop_and_flip(images[0], row, column, flip=False, padding=1)
+            for row in range(3)
+            for column in range(3)
+        ]
+    )
+    times = (found[:, None] == shifts[None]).flatten(2).all(dim=2).float()
+    assert bool((times.sum(dim=1) == 1).all())
+    assert ((times.mean(dim=0) - 1 / 9).abs() < 4 * (1 / 9 * 8 / 9 / 3000) ** 0.5).all()
+
+
 def test_augment_moves_everywhere_alike():
     images = torch.zeros(4000, 1, 3, 3)
     images[:, 0, 1, 1] = 1
@@ -167,7 +182,7 @@ def test_augmentations_by_name():
     assert AUGMENTATIONS["none"](images, torch.Generator()) is images
     with pytest.raises(
         UserError,
-        match=r"unknown augmentation .flips.; did you mean .* affine, affine-sharp, crops",
+        match=r"unknown augmentation .flips.; did you mean .* affine-sharp, crops, false, none, shifts, true",
     ):
         Settings(augment="flips")
 

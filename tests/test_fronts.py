@@ -63,6 +63,8 @@ FRONTS: dict[str, hb.Front] = {
     "steep": hb.Rounding(steepness=40),
     "two steep": hb.Rounding([0.3, 0.7], steepness=40),
     "very steep": hb.Rounding(0.4, steepness=1000),
+    "clip": hb.Clip(),
+    "narrow clip": hb.Clip(0.45, 0.5),
     "quantiser": Quantiser(4),
     "gamma": Gamma(),
     "negative": Chain([Negative(), hb.Rounding()]),
@@ -177,6 +179,30 @@ def test_rounding_is_what_it_says():
         hb.Rounding(steepness=0)
 
 
+def test_clip_is_what_it_says():
+    images = images_of([0.0, 0.25, 0.375, 0.5, 0.75, 1.0])
+    assert hb.Clip(0.25, 0.5)(images).flatten().tolist() == [0, 0, 0.5, 1, 1, 1]
+    for low, high in ((-0.1, 0.5), (0.5, 0.5), (0.6, 0.4), (0.5, 1.1), ("a", 0.5), (0.1, None)):
+        with pytest.raises(
+            UserError, match=rf"`low={low}` with `high={high}`; allowed are 0 ≤ low"
+        ):
+            hb.Clip(low, high)  # type: ignore[arg-type]
+
+
+@given(values=st.lists(pixel, min_size=1, max_size=6), eps=st.floats(0.05, 0.45))
+def test_clip_fixes_what_two_thresholds_fix_and_keeps_what_they_tell(values, eps):
+    """Rounding behind it to the same two thresholds is rounding before it."""
+    low, high = eps + 0.01, 1 - eps - 0.01
+    middle = [low + share * (high - low) for share in (0.25, 0.75)]
+    clip, images = hb.Clip(low, high), images_of([0.0, 0.005, 0.995, 1.0, *values])
+    near = (images[..., None] - torch.tensor(middle)).abs().amin(dim=-1) < 1e-5
+    told = torch.where(near, 0.0, hb.Rounding([0.25, 0.75])(clip(images)))
+    assert torch.equal(told, torch.where(near, 0.0, hb.Rounding(middle)(images)))
+    reach = Reach(clip, images, hb.LInf(eps))
+    ends = torch.stack(clip.interval(reach.low, reach.high))[..., :4].flatten(1)
+    assert ends.tolist() == [[0, 0, 1, 1]] * 2
+
+
 # ---------------------------------------------------------------- who has one
 
 
@@ -279,7 +305,9 @@ def test_agrees_with_brute_force_on_all_corners(name, seed):
         assert bool(hb.LInf(eps).allows(found.examples, images).all())
 
 
-@pytest.mark.parametrize("front", [hb.Rounding(steepness=300), Gamma(), Quantiser(4), NoGradient()])
+@pytest.mark.parametrize(
+    "front", [hb.Rounding(steepness=300), hb.Clip(0.3, 0.7), Gamma(), Quantiser(4), NoGradient()]
+)
 def test_a_linear_network_behind_a_front_falls_exactly_where_it_must(front):
     """Of a linear network the worst reachable point is known: each pixel at its own end."""
     torch.manual_seed(0)

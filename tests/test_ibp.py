@@ -52,6 +52,7 @@ def networks() -> dict[str, nn.Module]:
             hb.Normalize([0.3], [0.2]), hb.build("digits_cnn", (1, 6, 6), 3)
         ),
         "rounded": nn.Sequential(hb.Rounding(), hb.build("digits_cnn", (1, 6, 6), 3, {"width": 4})),
+        "clipped": nn.Sequential(hb.Clip(), nn.Flatten(), nn.Linear(36, 3)),
         "smooth": nn.Sequential(hb.Rounding(steepness=20), nn.Flatten(), nn.Linear(36, 3)),
         "monotone": nn.Sequential(
             nn.Flatten(), nn.Linear(36, 5), nn.Tanh(), nn.Linear(5, 3), nn.Sigmoid()

@@ -38,6 +38,7 @@ from .fronts import front_of as front_of
 from .interchange import export as export
 from .interchange import from_timm_folder as from_timm_folder
 from .interchange import normalized as normalized
+from .models import Clip as Clip
 from .models import Normalize as Normalize
 from .models import Rounding as Rounding
 from .models import build as build

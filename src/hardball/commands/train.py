@@ -52,10 +52,10 @@ class ModelConfig:
     args: dict[str, Any] = field(default_factory=dict)
     """Arguments of the model, as YAML: '{padding: true}'."""
     front: str | None = None
-    """What images pass before the network: rounding (1 above ½, else 0). A front of your own goes into
-    your own model."""
+    """What images pass before the network: rounding (1 above ½, else 0) or clip (0 up to a low
+    value, 1 from a high one). A front of your own goes into your own model."""
     front_args: dict[str, Any] = field(default_factory=dict)
-    """Arguments of the front, as YAML: '{threshold: 0.4}', '{steepness: 40}'."""
+    """Arguments of the front, as YAML: '{threshold: 0.4}', '{low: 0.4, high: 0.6}'."""
     init: str | None = None
     """How random weights are drawn: glorot, he or orthogonal; by default as PyTorch does."""
 

@@ -21,7 +21,9 @@ CONTRAST = 1.4
 Around ½ so much steeper there are 71."""
 
 
-def augment(images: Tensor, generator: torch.Generator, *, padding: int = 4) -> Tensor:
+def augment(
+    images: Tensor, generator: torch.Generator, *, padding: int = 4, flips: bool = True
+) -> Tensor:
     """Random crop after zero padding, and a random horizontal flip, per image, in one gather."""
     batch, _, height, width = images.shape
     device = generator.device
@@ -32,7 +34,8 @@ def augment(images: Tensor, generator: torch.Generator, *, padding: int = 4) -> 
 
     rows = draw(2 * padding + 1) + torch.arange(height, device=images.device)
     columns = draw(2 * padding + 1) + torch.arange(width, device=images.device)
-    columns = torch.where(draw(2).bool(), columns.flip(1), columns)
+    if flips:
+        columns = torch.where(draw(2).bool(), columns.flip(1), columns)
     padded = torch.nn.functional.pad(images, [padding] * 4)
     example = torch.arange(batch, device=images.device)[:, None, None]
     # advanced indices first, the channel axis last: put it back in its place
@@ -61,6 +64,12 @@ def distort(images: Tensor, generator: torch.Generator) -> Tensor:
     return F.grid_sample(images, grid.to(images), align_corners=False).clamp(0, 1)
 
 
+def shift(images: Tensor, generator: torch.Generator) -> Tensor:
+    """Random shift by one pixel or none in each direction, with zeros around the image. Whole pixels
+    need no interpolation, so an image stays as sharp as it was."""
+    return augment(images, generator, padding=1, flips=False)
+
+
 def distort_sharply(images: Tensor, generator: torch.Generator) -> Tensor:
     """The same, and what interpolation has blurred made as sharp again as MNIST is. A grey pixel is one
     that an adversary may push to either side, so blurred images are harder than those of the data."""
@@ -75,6 +84,7 @@ def unchanged(images: Tensor, generator: torch.Generator) -> Tensor:
 AUGMENTATIONS: dict[str, Callable[[Tensor, torch.Generator], Tensor]] = {
     "none": unchanged,
     "crops": augment,
+    "shifts": shift,
     "affine": distort,
     "affine-sharp": distort_sharply,
 }

@@ -1,7 +1,7 @@
 """Networks: pixels in [0, 1] → logits."""
 
 from hardball.models.build import build
-from hardball.models.fronts import FRONTS, Rounding
+from hardball.models.fronts import FRONTS, Clip, Rounding
 from hardball.models.initial import INITIALS, initialise
 from hardball.models.networks import MODELS, ConvNet, Normalize, mnist_cnn
 
@@ -9,6 +9,7 @@ __all__ = [
     "FRONTS",
     "INITIALS",
     "MODELS",
+    "Clip",
     "ConvNet",
     "Normalize",
     "Rounding",

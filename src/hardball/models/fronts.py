@@ -87,7 +87,43 @@ def _rising(threshold: float | Sequence[float]) -> tuple[float, ...]:
     return found
 
 
-FRONTS: dict[str, Callable[..., Front]] = {"rounding": Rounding}
+class Clip(Front):
+    """x ↦ (min(max(x, low), high) − low) / (high − low): everything up to `low` is 0, everything from
+    `high` on is 1, and in between nothing is lost.
+
+    With `low` ≥ ε and `high` ≤ 1 − ε black and white pixels are fixed, as they are by roundings, and
+    what is left of a grey one is all that is left: every rounding to thresholds between the two can
+    follow. It has no jumps, so attacks behind it reach every point of the box.
+
+    Args:
+        low: in [0, 1).
+        high: above `low`, up to 1.
+
+    Example:
+        >>> hb.Clip(0.4, 0.6)(torch.tensor([0.2, 0.45, 0.5, 0.8]))
+        tensor([0.0000, 0.2500, 0.5000, 1.0000])
+    """
+
+    def __init__(self, low: float = 0.4, high: float = 0.6) -> None:
+        super().__init__()
+        numbers = all(isinstance(one, int | float) for one in (low, high))
+        if not (numbers and 0 <= low < high <= 1):
+            raise UserError(f"`low={low}` with `high={high}`; allowed are 0 ≤ low < high ≤ 1")
+        self.low, self.high = float(low), float(high)
+
+    def forward(self, images: Tensor) -> Tensor:
+        return ((images - self.low) / (self.high - self.low)).clamp(0, 1)
+
+    def pull_back(self, values: Tensor, images: Tensor, low: Tensor, high: Tensor) -> Tensor:
+        """See `Front`; in closed form."""
+        found = self.low + (self.high - self.low) * values
+        return self._plainest(torch.minimum(torch.maximum(found, low), high), images, low, high)
+
+    def extra_repr(self) -> str:
+        return f"low={self.low:g}, high={self.high:g}"
+
+
+FRONTS: dict[str, Callable[..., Front]] = {"rounding": Rounding, "clip": Clip}
 """name → class."""
 
 

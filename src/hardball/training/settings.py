@@ -45,7 +45,8 @@ class Settings:
     """Examples per update, over all processes together."""
     augment: bool | str = False
     """Random changes of training images: none (false), crops with padding 4 and horizontal flips
-    (true), or affine (shifts, rotations and scalings, for grey images)."""
+    (true); for grey images shifts (by a pixel), affine (shifts, rotations and scalings) or affine-sharp
+    (made as sharp again as MNIST is)."""
     validation: int | None = None
     """Training images held out, by seed, for every decision made during training (by default a
     tenth of them, at most 1000)."""
