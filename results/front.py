@@ -8,7 +8,7 @@
 `plateau` trains the same small networks from random weights at one fixed ε, with a rounding front and
 without, and notes the accuracy under PGD-20 on held-out images after each epoch (behind the front, where
 there is one: 8×8 digits, black and white and grey, and 6,000 images of MNIST). `variants` does the same
-for a network on MNIST with random changes of the images and thresholds. `measure` attacks a trained run:
+for a network on MNIST with random changes of the images and other fronts. `measure` attacks a trained run:
 the exact attack behind the front on the first N images, then AutoAttack's standard version and 10,000
 queries of Square on the first M, each on what the ones before it left. `validation` is the part of the
 training images that this run never trained on, for choices; the test part is for the end.
@@ -48,7 +48,7 @@ class Cell:
     eps: float
     front: str | None
     seed: int
-    thresholds: tuple[float, ...] = (0.5,)
+    front_args: tuple[tuple[str, Any], ...] = ()
     augment: str = "none"
     batch_size: int = 32
     average: float = 0.0
@@ -57,10 +57,6 @@ class Cell:
     @property
     def name(self) -> str:
         return f"{self.data}, ε={self.eps:g}, {self.front or 'no front'}, seed {self.seed}"
-
-    @property
-    def front_args(self) -> dict[str, Any]:
-        return {"threshold": list(self.thresholds)} if self.front else {}
 
     @property
     def settings(self) -> hb.Settings:
@@ -94,15 +90,20 @@ def cells() -> Iterator[Cell]:
 
 def variants() -> Iterator[Cell]:
     """What is asked of the strided network in two epochs: one change at a time."""
-    for augment, thresholds in (
-        ("none", (0.5,)),
-        ("affine", (0.5,)),
-        ("affine-sharp", (0.5,)),
-        ("affine-sharp", (0.42, 0.58)),
+    one, two = (("threshold", [0.5]),), (("threshold", [0.42, 0.58]),)
+    clip = (("low", 0.41), ("high", 0.59))
+    for augment, front, front_args in (
+        ("none", "rounding", one),
+        ("affine", "rounding", one),
+        ("affine-sharp", "rounding", one),
+        ("affine-sharp", "rounding", two),
+        ("none", "rounding", two),
+        ("none", "clip", clip),
+        ("shifts", "clip", clip),
     ):
         yield Cell(
-            *("mnist", "strided_cnn", (), None, 2, 1e-3, 0.4, "rounding", 0),
-            thresholds=thresholds,
+            *("mnist", "strided_cnn", (), None, 2, 1e-3, 0.4, front, 0),
+            front_args=front_args,
             augment=augment,
             batch_size=64,
             average=0.998,
@@ -118,7 +119,7 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
     model = hb.build(
         *(cell.model, data.shape, data.classes, dict(cell.args)),
         front=cell.front,
-        front_args=cell.front_args,
+        front_args=dict(cell.front_args),
     )
     wall, cpu = time.monotonic(), time.process_time()
     run = hb.fit(
@@ -136,7 +137,7 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
         "front": cell.front,
         "seed": cell.seed,
         "model": cell.model,
-        "thresholds": list(cell.thresholds) if cell.front else None,
+        "front_args": dict(cell.front_args),
         "augment": cell.augment,
         "epochs": cell.epochs,
         "train_images": len(data) - min(1000, len(data) // 10),
@@ -255,7 +256,8 @@ def main() -> None:
     if arguments.what == "variants":
         kept = result.setdefault("variants", {})
         for cell in variants():
-            name = f"{cell.augment}, {cell.thresholds}"
+            numbers = [str(value) for _, value in cell.front_args]
+            name = f"{cell.augment}, {cell.front} {', '.join(numbers)}"
             if name not in kept:
                 kept[name] = trained(cell, arguments.data_root) | about(arguments)
                 write(result, arguments.out)

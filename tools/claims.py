@@ -152,18 +152,25 @@ def front() -> str:
 
 
 def front_variants() -> str:
-    """What changes of the images and of the thresholds do to training behind a front, in two epochs."""
+    """What changes of the images and of the front do to training behind one, in two epochs."""
     rows = [
         [
             f"`{found['augment']}`",
-            ", ".join(f"{threshold:g}" for threshold in found["thresholds"]),
+            _front_in_words(found),
             *(f"{found[key][-1]:.1%}" for key in ("training", "adversarial", "clean")),
         ]
         for found in read("results/front.json")["variants"].values()
     ]
-    head = ["`--augment`", "thresholds", "training images, under the attack of training"]
+    head = ["`--augment`", "front", "training images, under the attack of training"]
     head += ["held-out images, PGD-20", "held-out images, clean"]
     return tables.table(head, rows) + "\n"
+
+
+def _front_in_words(found: dict[str, Any]) -> str:
+    args = found["front_args"]
+    if found["front"] == "clip":
+        return f"clip, {args['low']:g} to {args['high']:g}"
+    return "rounding at " + ", ".join(f"{threshold:g}" for threshold in args["threshold"])
 
 
 def table1() -> str:
