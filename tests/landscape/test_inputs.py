@@ -82,6 +82,23 @@ def test_the_plane_of_a_linear_model_is_a_closed_form(two_classes) -> None:
     assert min(abs(slope - s) for s in (-6, -4, -2, 0, 2, 4, 6)) < 0.05
 
 
+def test_tiny_losses_are_told_as_well_as_large_ones(two_classes) -> None:
+    """In float32 cross entropies of 10⁻⁶ lie on a staircase, with ten steps on this plane."""
+    weight = torch.tensor([[[20.0, -40.0, 60.0]]])
+    image = torch.tensor([[[[0.3, 0.2, 0.24]]]])
+    data = Dataset(name="one", images=image, labels=torch.tensor([1]), classes=2)
+    how = AdversarialLoss(threat=LInf(0.01), attack=PGD(steps=10))
+    found = input_plane(two_classes(weight), data, 0, how, reach=0.004, points=50)
+    margin = float((weight.double() * image.double()).sum())
+    expected = np.log1p(np.exp(-(margin - 120 * np.asarray(found.steps))))
+    assert 1e-6 < expected[25] < 1e-5
+    told = np.asarray(found.as_json()["loss"])
+    middle = found.loss[:, 24:26].mean(axis=1)
+    assert middle == pytest.approx(expected, rel=1e-3)
+    assert told == pytest.approx(found.loss, rel=1e-5)
+    assert found.numbers["sudden_jump"] < 20
+
+
 def test_random_directions_depend_on_seed_and_image(robust_net, digits) -> None:
     def loss(index: int = 0, seed: int = 0) -> Any:
         how = replace(ATTACKED, seed=seed)

@@ -1,5 +1,6 @@
 """Pictures of loss landscapes: the content of landscape-*.json in, matplotlib figures out."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -136,12 +137,12 @@ IN_A_ROW = 3
 
 
 def _surface(axes: Any, steps: Any, one: Found, title: str) -> None:
-    loss = np.asarray(one["loss"])
+    loss, unit = _in_units(one["loss"])
     a, b = np.meshgrid(steps, steps, indexing="ij")
     axes.plot_surface(a, b, loss, cmap=style.SURFACE, linewidth=0, rcount=100, ccount=100)
     axes.set_xlabel("a, adversarial", fontsize=style.SMALL)
     axes.set_ylabel("b, random", fontsize=style.SMALL)
-    axes.set_zlabel("loss (nats)", fontsize=style.SMALL)
+    axes.set_zlabel(f"loss ({unit})", fontsize=style.SMALL)
     axes.set_xticks([steps[0], 0, steps[-1]])
     axes.set_yticks([steps[0], 0, steps[-1]])
     axes.tick_params(labelsize=style.SMALL - 1)
@@ -155,7 +156,7 @@ def _surface(axes: Any, steps: Any, one: Found, title: str) -> None:
 
 
 def _from_above(axes: "Axes", steps: Any, one: Found) -> None:
-    loss = np.asarray(one["loss"])
+    loss, unit = _in_units(one["loss"])
     shown = axes.pcolormesh(
         steps, steps, loss.T, cmap=style.SURFACE, shading="nearest", rasterized=True
     )
@@ -163,7 +164,21 @@ def _from_above(axes: "Axes", steps: Any, one: Found) -> None:
     axes.set(xlabel="a, adversarial direction (pixel units)", aspect="equal")
     axes.set_ylabel("b, random direction (pixel units)")
     assert axes.figure is not None
-    axes.figure.colorbar(shown, ax=axes, label="loss (nats)", shrink=0.8)
+    axes.figure.colorbar(shown, ax=axes, label=f"loss ({unit})", shrink=0.8)
+
+
+def _in_units(loss: Any) -> tuple[Any, str]:
+    """Losses and what they are in: those of a confident network are tiny."""
+    found = np.asarray(loss)
+    largest = float(found.max())
+    power = math.floor(math.log10(largest)) if 0 < largest < SMALL_LOSS else 0
+    return found / 10.0**power, f"10{str(power).translate(RAISED)} nats" if power else "nats"
+
+
+SMALL_LOSS = 0.01
+"""Nats: the largest loss of a picture that is drawn in a smaller unit."""
+
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def convergence(found: Found) -> "Figure":
