@@ -38,10 +38,12 @@ from hardball.evaluation.results import Accuracy
 EPS = 0.4
 SHARES = ("clean", "pgd", "autoattack", "strongest")
 BEHIND = ("front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20")
+CLIP = "--front clip --front-args '{low: 0.41, high: 0.59}'"
 RAMP = (
     "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
     "--batch-size 128 --lr 1e-3 --schedule linear-tail"
 )
+TWO = "--front rounding --front-args '{threshold: [0.42, 0.58]}' --epochs 10"
 PAPERS = "--model mnist_cnn --lr 2e-3 --epochs 14"
 
 
@@ -60,23 +62,29 @@ class Row:
 ROWS = [
     Row("mnist-fast", "--preset mnist-fast --curriculum iterative"),
     Row("mnist-front", "--preset mnist-front", front=True),
-    Row("mnist-front, affine-sharp", "--preset mnist-front --augment affine-sharp", front=True),
+    Row("mnist-front, 30 epochs", "--preset mnist-front --epochs 30", front=True),
     Row(
-        "mnist-front, affine-sharp, twice as wide",
-        "--preset mnist-front --augment affine-sharp --model-args '{width: 2}' --epochs 20",
+        "mnist-front, twice as wide, 20 epochs",
+        "--preset mnist-front --model-args '{width: 2}' --epochs 20",
         front=True,
     ),
-    Row("front, paper's network", f"--preset mnist-front {PAPERS}", front=True),
+    Row("two thresholds", f"--preset mnist-front {TWO} --augment none", front=True),
+    Row(
+        "two thresholds, affine-sharp",
+        f"--preset mnist-front {TWO} --augment affine-sharp",
+        front=True,
+    ),
+    Row("mnist-front, paper's network", f"--preset mnist-front {PAPERS}", front=True),
     Row("ibp", f"--data mnist --model mnist_cnn --objective ibp {RAMP}", bounds=True),
     Row(
         "ibp, front",
-        f"--data mnist --model mnist_cnn --front rounding --objective ibp {RAMP}",
+        f"--data mnist --model mnist_cnn {CLIP} --objective ibp {RAMP}",
         front=True,
         bounds=True,
     ),
     Row(
         "ibp, front, strided",
-        f"--data mnist --model strided_cnn --front rounding --objective ibp {RAMP}",
+        f"--data mnist --model strided_cnn {CLIP} --objective ibp {RAMP}",
         front=True,
         bounds=True,
     ),

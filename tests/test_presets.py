@@ -35,9 +35,9 @@ FRONT = {
     "lr": 1e-3,
     "batch_size": 64,
     "steps": 4,
-    "augment": False,
+    "augment": "shifts",
 }
-THRESHOLDS = {"front": "rounding", "front_args": {"threshold": [0.42, 0.58]}}
+CLIP = {"front": "clip", "front_args": {"low": 0.41, "high": 0.59}}
 FRONT |= {"average": 0.998, "schedule": "linear-tail", "validation_steps": 20, "carry": False}
 CIFAR10 = {"data": "cifar10", "model": "resnet50", "optimizer": "sgd", "momentum": 0.9}
 CIFAR10 |= {"weight_decay": 5e-4, "batch_size": 128, "step_size": 2 / 255}
@@ -63,8 +63,8 @@ EXPECTED = {
         "schedule": "linear-tail", "ramp_epochs": 5, "hold": 3, "per": "step", "beyond": 0.02,
     },
     ("mnist-fast", "extend"): {**FAST, "epochs": 3},
-    ("mnist-front", "constant"): {**FRONT, **THRESHOLDS, "epochs": 10},
-    ("mnist-front", "iterative"): {**FRONT, **THRESHOLDS, "ramp_epochs": None},
+    ("mnist-front", "constant"): {**FRONT, **CLIP, "epochs": 15},
+    ("mnist-front", "iterative"): {**FRONT, **CLIP, "ramp_epochs": None},
     ("mnist-front", "extend"): {**FRONT, "epochs": 3},
     ("cifar10-paper", "constant"): {
         **CIFAR10, "epochs": 150, "lr": 0.1, "schedule": "steps", "augment": True,
@@ -119,7 +119,24 @@ def test_every_preset_and_kind_is_looked_at() -> None:
 def test_a_preset_may_say_eps(capsys: pytest.CaptureFixture[str]) -> None:
     assert settings(["train", "--preset", "mnist-front"], capsys)["eps"] == 0.4
     found = settings(["train", "--preset", "mnist-front", "--eps", "0.3"], capsys)
-    assert (found["eps"], found["epochs"]) == (0.3, 10)
+    assert (found["eps"], found["epochs"]) == (0.3, 15)
+
+
+def test_another_model_or_front_gets_no_arguments_of_the_presets(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    paper = ["train", "--preset", "mnist-paper", "--eps", "0.3"]
+    assert settings([*paper, "--model", "strided_cnn"], capsys)["model_args"] == {}
+    assert settings([*paper, "--model=mnist_cnn"], capsys)["model_args"] == {"padding": True}
+    (tmp_path / "c.yaml").write_text("model:\n  name: strided_cnn\n")
+    found = settings([*paper, "--config", str(tmp_path / "c.yaml")], capsys)
+    assert (found["model"], found["model_args"]) == ("strided_cnn", {})
+    front = ["train", "--preset", "mnist-front"]
+    assert settings([*front, "--front", "rounding"], capsys)["front_args"] == {}
+    thresholds = ["--front-args", "{threshold: [0.42, 0.58]}"]
+    found = settings([*front, "--front", "rounding", *thresholds], capsys)
+    assert found["front_args"] == {"threshold": [0.42, 0.58]}
+    assert settings([*front, "--front", "clip"], capsys)["front_args"] == CLIP["front_args"]
 
 
 @pytest.mark.parametrize("source", ["flag", "file"])

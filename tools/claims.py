@@ -273,7 +273,7 @@ def front_and_fast() -> str:
         for name in ("mnist-front", "mnist-fast")
     )
     return (
-        "Behind a [rounding front](docs/fronts.md), with the exact attack behind it, `--preset "
+        "Behind a [front](docs/fronts.md) that clips, with the exact attack behind it, `--preset "
         f"mnist-front` has {front}, at ε=0.4 after {rows['mnist-front']['minutes']:.0f} minutes of one "
         f"core; `mnist-fast`, without a front, has {fast} (test images drawn at random).\n"
     )

@@ -13,7 +13,7 @@ from hardball.commands import train as commands
 from hardball.commands.train import DataConfig, ModelConfig, TrainConfig
 from hardball.errors import UserError
 from hardball.names import is_own
-from hardball.presets import PRESETS, merged, preset
+from hardball.presets import PRESETS, Values, merged, preset
 from hardball.runs import INTERRUPTED, Run
 from hardball.training import CURRICULA, Machine, Settings
 from hardball.training.curricula.table import curriculum_class, target_field
@@ -100,7 +100,7 @@ class _Request:
         chosen = peek(argv, "preset")
         if chosen is not None:
             values = preset(chosen, "extend" if short else kind)
-            self.defaults = merged(self.defaults, values)
+            self.defaults = _without_arguments_of_others(merged(self.defaults, values), argv)
         if noise:  # presets, and runs that are extended, may have an attack; noise has none
             unused = ("norm", "attack", "objective")
             self.defaults = {k: v for k, v in self.defaults.items() if k not in unused}
@@ -248,6 +248,18 @@ def _refuse_eps_for_noise(argv: Sequence[str], origin: Path | None) -> None:
             f"--eps {eps} to extend {origin}, which was trained with noise; give --noise {eps}, or name "
             "the objective too: --objective adversarial"
         )
+
+
+def _without_arguments_of_others(defaults: Values, argv: Sequence[str]) -> Values:
+    """A model or front that is named in place of the preset's does not get the arguments of that one."""
+    model = dict(defaults.get("model", {}))
+    for key, arguments, asked in (
+        ("name", "args", peek(argv, "model")),
+        ("front", "front_args", peek(argv, "front")),
+    ):
+        if asked is not None and asked != model.get(key):
+            model.pop(arguments, None)
+    return {**defaults, "model": model}
 
 
 def _refuse_flags_of_others(argv: Sequence[str], parser: Parser) -> None:
