@@ -175,11 +175,16 @@ def test_a_sample_is_measured_in_place_of_the_first_images(digits_net, tmp_path)
     assert made.refuted() == ["data"]
 
 
-@pytest.mark.parametrize(("n", "sample"), [(None, 0), (30, -1), (30, 2**63)])
-def test_a_sample_needs_a_number_of_images_and_a_seed(n, sample, digits_net, tmp_path):
-    with pytest.raises(
-        hardball.UserError, match=rf"`sample={sample}` with `n={n}`; give `n`, and a seed"
-    ):
+@pytest.mark.parametrize(
+    ("n", "sample", "message"),
+    [
+        (None, 0, " without `n`; say how many"),
+        (30, -1, "; allowed is a seed of 0 or more"),
+        (30, 2**63, "; allowed is a seed of 0 or more"),
+    ],
+)
+def test_a_sample_needs_a_number_of_images_and_a_seed(n, sample, message, digits_net, tmp_path):
+    with pytest.raises(hardball.UserError, match=f"`sample={sample}`{message}"):
         evaluated(tmp_path, digits_net, n=n, sample=sample)
 
 

@@ -80,10 +80,10 @@ def subject(asked: SubjectConfig) -> Subject:
     """
     if asked.n is not None and asked.n < 1:
         raise UserError(f"`n={asked.n}`; allowed is 1 or more")
-    if asked.sample is not None and not (asked.n and 0 <= asked.sample < 2**63):
-        raise UserError(
-            f"`sample={asked.sample}` with `n={asked.n}`; give `n`, and a seed of 0 or more, below 2⁶³"
-        )
+    if asked.sample is not None and not 0 <= asked.sample < 2**63:
+        raise UserError(f"`sample={asked.sample}`; allowed is a seed of 0 or more, below 2⁶³")
+    if asked.sample is not None and asked.n is None:
+        raise UserError(f"`sample={asked.sample}` without `n`; say how many images to draw by `n`")
     config = complete_config(asked)
     for kind, named_by_user in (("data", asked.data), ("model", asked.model)):
         _refuse_code(asked, config, kind, named_by_user)
