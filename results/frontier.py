@@ -184,21 +184,24 @@ def precision(row: Row) -> str:
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
-    """Accuracy against minutes: from certified to what withstood everything, and PGD above."""
+    """Accuracy against minutes: from certified to what withstood everything, and PGD above where it ran
+    on as many images."""
     figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
     for row in rows:
         at = row["minutes"]
         if row["certified"] is not None:
             axes.plot([at, at], [row["certified"], row["strongest"]], color="0.6", zorder=1)
             axes.plot(at, row["certified"], "^", color="C2", zorder=2)
-        axes.plot(at, row["pgd"], "_", color="C1", markersize=12, zorder=2)
+        if row["n_image_space"] == row["n"]:
+            axes.plot(at, row["pgd"], "_", color="C1", markersize=12, zorder=2)
         axes.plot(at, row["strongest"], "o", color="C0", zorder=3)
         axes.annotate(
             row["name"], (at, row["strongest"]), (7, -3), textcoords="offset points", fontsize=8
         )
     axes.plot([], [], "_", color="C1", markersize=12, label="PGD-200, 10 restarts")
     axes.plot([], [], "o", color="C0", label="all attacks")
-    axes.plot([], [], "^", color="C2", label="certified")
+    if any(row["certified"] is not None for row in rows):
+        axes.plot([], [], "^", color="C2", label="certified")
     axes.set(xlabel="minutes of training, one core", ylabel=f"test accuracy at ε={EPS:g}")
     axes.set_xlim(0, 1.35 * max(row["minutes"] for row in rows))
     axes.grid(alpha=0.3)
