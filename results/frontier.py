@@ -203,7 +203,7 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
     if any(row["certified"] is not None for row in rows):
         axes.plot([], [], "^", color="C2", label="certified")
     axes.set(xlabel="minutes of training, one core", ylabel=f"test accuracy at ε={EPS:g}")
-    axes.set_xlim(0, 1.35 * max(row["minutes"] for row in rows))
+    axes.set_xlim(0, 1.5 * max(row["minutes"] for row in rows))
     axes.grid(alpha=0.3)
     axes.legend(loc="lower right")
     figure.savefig(path, dpi=120)
