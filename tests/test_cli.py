@@ -309,7 +309,7 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "augmentation": (
         (*RUN, "--augment", "afine"),
         "unknown augmentation 'afine'; did you mean 'affine'? there are: affine, affine-sharp, crops, "
-        "false, none, true",
+        "false, none, shifts, true",
     ),
     "front": ((*RUN, "--front", "round"), "unknown front 'round'; did you mean 'rounding'?"),
     "front's arguments": (
