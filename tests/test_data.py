@@ -182,7 +182,8 @@ def test_augmentations_by_name():
     assert AUGMENTATIONS["none"](images, torch.Generator()) is images
     with pytest.raises(
         UserError,
-        match=r"unknown augmentation .flips.; did you mean .* affine-sharp, crops, .*none, shifts",
+        match=r"unknown augmentation .flips.; did you mean .* affine, affine-sharp, crops, "
+        "false, none, shifts, true",
     ):
         Settings(augment="flips")
 

@@ -182,11 +182,13 @@ def test_rounding_is_what_it_says():
 def test_clip_is_what_it_says():
     images = images_of([0.0, 0.25, 0.375, 0.5, 0.75, 1.0])
     assert hb.Clip(0.25, 0.5)(images).flatten().tolist() == [0, 0, 0.5, 1, 1, 1]
+    low: Any
+    high: Any
     for low, high in ((-0.1, 0.5), (0.5, 0.5), (0.6, 0.4), (0.5, 1.1), ("a", 0.5), (0.1, None)):
         with pytest.raises(
             UserError, match=rf"`low={low}` with `high={high}`; allowed are 0 ≤ low"
         ):
-            hb.Clip(low, high)  # type: ignore[arg-type]
+            hb.Clip(low, high)
 
 
 @given(values=st.lists(pixel, min_size=1, max_size=6), eps=st.floats(0.05, 0.45))

@@ -108,7 +108,7 @@ def named(wanted: Sequence[str]) -> Mapping[str, Attack]:
         UserError: a name that does not exist, or that is no attack.
     """
     for name in wanted:
-        if name in PROTOCOLS.keys() - ATTACKS:
+        if name in PROTOCOLS and name not in ATTACKS:
             raise UserError(
                 f"attack {name!r} is a protocol, a set of attacks; use `protocol={name}`"
             )

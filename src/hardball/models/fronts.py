@@ -99,6 +99,9 @@ class Clip(Front):
         low: in [0, 1).
         high: above `low`, up to 1.
 
+    Raises:
+        UserError: other values.
+
     Example:
         >>> hb.Clip(0.4, 0.6)(torch.tensor([0.2, 0.45, 0.5, 0.8]))
         tensor([0.0000, 0.2500, 0.5000, 1.0000])
