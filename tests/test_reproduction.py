@@ -465,6 +465,10 @@ def test_answers_about_the_new_claims() -> None:
     curves = {"runs": [curve(name, [0.4], [loss]) for name, loss in ends.items()]}
     both = {"": curves, "accuracy": {"runs": [run(name, 0.1) for name in ends]}}
     assert holds("remark1", both) == [True]
+    rows = [run("eat-0.45", 0.9, 0.8), run("eat-0.35", 0.9, 0.2)]
+    ends = {"at-0.35": 2.3, "eat-0.35": 0.3, "eat-0.45": 0.4}
+    curves = {"runs": [curve(name, [0.4], [loss]) for name, loss in ends.items()]}
+    assert holds("table1-more", {"": {"runs": rows}, "curves": curves}) == [None, None, True, True]
     masked = {
         "0.5": {"runs": [run("eat-0.5", 0.8, 0.3, 0.2)]},
         "0.4": {"runs": [run("eat-0.4", 0.9, 0.89, 0.88)]},

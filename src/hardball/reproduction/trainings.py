@@ -55,7 +55,9 @@ TRAININGS: dict[str, Training] = {
     "at-0.4": Training(eps=0.4),
     "eat-0.4": Training(eps=0.4, kind="extended", start="at-0.3"),
     "eat-0.4-standard": Training(eps=0.4, kind="extended", start="standard"),
-    "eat-0.45": Training(eps=0.45, kind="extended", start="at-0.35"),
+    "eat-0.35": Training(eps=0.35, kind="extended", start="at-0.3"),
+    # not from at-0.35: from random weights 0.35 is stuck, as the paper says of ε beyond about 0.35
+    "eat-0.45": Training(eps=0.45, kind="extended", start="eat-0.35"),
     "eat-0.5": Training(eps=0.5, kind="extended", start="at-0.3"),
     "eat-0.5-fine": Training(eps=0.5, kind="extended", start="at-0.3", variant="fine"),
     "iat-0.4": Training(eps=0.4, kind="iterative"),
