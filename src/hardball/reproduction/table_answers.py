@@ -70,7 +70,8 @@ def _table(parts: Found, chance: float) -> list[Answer]:
 def _table1_more(parts: Found, chance: float) -> list[Answer]:
     """The extension to 0.45; and whether its weights for 0.35 need one as well."""
     last = _last(parts["curves"])
-    return _table(parts, chance) + [
+    return [
+        *_table(parts, chance),
         answer(
             "the loss at ε=0.45 falls from weights of 0.35",
             last["eat-0.45"] < PINNED * chance,
