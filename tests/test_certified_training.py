@@ -148,6 +148,26 @@ def test_half_the_precision_learns_as_well(name: str, digits: hb.Dataset):
     assert losses[1] != losses[0]
 
 
+def test_a_collapse_under_bounds_names_what_helps():
+    """Behind four convolutions the bounds of random weights are wide at any ε, so no ramp is slow enough;
+    what the message names learns."""
+    train = hb.load_dataset("digits")
+    settings = hb.Settings(batch_size=32, optimizer=hb.Optimizer(name="adam", lr=2e-3))
+    ramp = hb.Iterative(0.01, ramp_epochs=6, hold=6, per="step", may_stop=False)
+
+    def trained(objective: IBPLoss, *, batch_norm: bool) -> hb.Run:
+        torch.manual_seed(0)
+        net = hb.build("strided_cnn", train.shape, 10, {"width": 0.25, "batch_norm": batch_norm})
+        return hb.fit(net, train, curriculum=ramp, settings=settings, objective=objective)
+
+    stuck = trained(IBPLoss(), batch_norm=False).outcome
+    assert stuck is not None
+    assert stuck.status == "collapsed"
+    assert "batch_norm: true}' --objective.init true --objective.regularise 0.5" in stuck.message
+    helped = trained(IBPLoss(init=True, regularise=0.5), batch_norm=True)
+    assert helped.history[-1]["adv_accuracy"] > 0.3
+
+
 def test_what_cannot_be_is_refused(digits: hb.Dataset):
     with pytest.raises(UserError, match="norm=l2"):
         hb.Settings(norm="l2", objective=hb.IBPLoss())

@@ -56,6 +56,8 @@ def test_the_networks_of_certified_training():
     small = 32 * (9 + 1) + 32 * (32 * 16 + 1) + 64 * (32 * 9 + 1) + 64 * (64 * 16 + 1)
     head = 512 * (7 * 7 * 64 + 1) + 10 * 513
     assert parameters(build("strided_cnn", (1, 28, 28), 10)) == small + head
+    normed = build("strided_cnn", (1, 28, 28), 10, {"batch_norm": True})
+    assert parameters(normed) == small + head + 2 * (2 * 32 + 2 * 64 + 512)
     wide = build("strided_cnn", (1, 28, 28), 10, {"width": 2})
     assert [layer.out_channels for layer in wide.modules() if isinstance(layer, nn.Conv2d)] == [
         64,

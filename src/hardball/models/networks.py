@@ -118,27 +118,22 @@ def _flat_size(convs: nn.Module, shape: Sequence[int]) -> int:
         ) from error
 
 
-def strided_cnn(shape: Sequence[int], classes: int, *, width: float = 1.0) -> nn.Module:
+def strided_cnn(
+    shape: Sequence[int], classes: int, *, width: float = 1.0, batch_norm: bool = False
+) -> nn.Module:
     """A network without pooling, as certified training has them (Gowal et al. 2018, "medium"): conv3(32),
     conv4(32) by strides of 2, conv3(64), conv4(64) by 2, 512 hidden units.
 
     Args:
         width: factor on all channels and on the hidden units.
+        batch_norm: after each convolution and the hidden layer. Training with bounds needs it.
     """
     one, two, hidden = (round(width * count) for count in (32, 64, 512))
     if one < 1:
         raise UserError(f"`width={width:g}`; allowed is 1/32 or more")
-    convs = nn.Sequential(
-        nn.Conv2d(shape[0], one, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(one, one, 4, stride=2, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(one, two, 3, padding=1),
-        nn.ReLU(),
-        nn.Conv2d(two, two, 4, stride=2, padding=1),
-        nn.ReLU(),
-    )
-    return _with_hidden(convs, shape, hidden, classes)
+    plan = ((one, 3, 1), (one, 4, 2), (two, 3, 1), (two, 4, 2))
+    convs = _convolutions(shape[0], plan, batch_norm=batch_norm)
+    return _with_hidden(convs, shape, hidden, classes, batch_norm=batch_norm)
 
 
 def cnn7(shape: Sequence[int], classes: int, *, batch_norm: bool = False) -> nn.Module:
@@ -148,13 +143,26 @@ def cnn7(shape: Sequence[int], classes: int, *, batch_norm: bool = False) -> nn.
     Args:
         batch_norm: after each convolution and the hidden layer, as there.
     """
+    plan = ((64, 3, 1), (64, 3, 1), (128, 3, 2), (128, 3, 1), (128, 3, 1))
+    convs = _convolutions(shape[0], plan, batch_norm=batch_norm)
+    return _with_hidden(convs, shape, 512, classes, batch_norm=batch_norm)
+
+
+def _convolutions(
+    before: int, plan: Sequence[tuple[int, int, int]], *, batch_norm: bool
+) -> nn.Sequential:
+    """ReLU convolutions with one pixel of padding.
+
+    Args:
+        before: channels of the images.
+        plan: channels, size and stride of each.
+    """
     layers: list[nn.Module] = []
-    before = shape[0]
-    for after, stride in ((64, 1), (64, 1), (128, 2), (128, 1), (128, 1)):
-        layers.append(nn.Conv2d(before, after, 3, stride=stride, padding=1))
+    for after, size, stride in plan:
+        layers.append(nn.Conv2d(before, after, size, stride=stride, padding=1))
         layers += [nn.BatchNorm2d(after), nn.ReLU()] if batch_norm else [nn.ReLU()]
         before = after
-    return _with_hidden(nn.Sequential(*layers), shape, 512, classes, batch_norm=batch_norm)
+    return nn.Sequential(*layers)
 
 
 def _with_hidden(

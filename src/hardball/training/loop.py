@@ -303,7 +303,10 @@ class Trainer:
             if not row["collapsed"]:
                 break
             in_a_row += 1
-        message = collapse_message(eps, self.epoch, loss, self.floor, self.curriculum)
+        bounds = self.settings.objective.needs_bounds
+        message = collapse_message(
+            eps, self.epoch, loss, self.floor, self.curriculum, bounds=bounds
+        )
         if in_a_row == 1:
             watcher.say(message)
         stopping = self.settings.stopping

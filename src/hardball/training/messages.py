@@ -31,10 +31,26 @@ NOISE_WORDS = {
 
 
 def collapse_message(
-    eps: float, epoch: int, loss: float, floor: float, curriculum: Curriculum
+    eps: float,
+    epoch: int,
+    loss: float,
+    floor: float,
+    curriculum: Curriculum,
+    *,
+    bounds: bool = False,
 ) -> str:
-    """Collapse: why, and the command to try instead."""
-    if curriculum.may_stop:
+    """Collapse: why, and the command to try instead.
+
+    Args:
+        bounds: the loss is one of bounds, which a slow ramp alone may not help in a deep network.
+    """
+    if bounds:
+        cure = (
+            "bounds of random weights say nothing: raise ε slowly from 0 (--curriculum iterative "
+            "--ramp-epochs 20 --per step --may-stop false), and for a network of many layers add "
+            "--model-args '{batch_norm: true}' --objective.init true --objective.regularise 0.5"
+        )
+    elif curriculum.may_stop:
         cure = (
             "use a smaller increment, or extend from the last good weights: "
             "hardball extend RUN --eps E"
