@@ -37,7 +37,12 @@ from hardball.evaluation.results import Accuracy
 
 EPS = 0.4
 SHARES = ("clean", "pgd", "autoattack", "strongest")
-BEHIND = ("front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20")
+BEHIND = (
+    "front-pgd-decay-20-x5",
+    "front-pgd-200",
+    "front-pgd-margin-100-x5",
+    "front-targeted-pgd-20",
+)
 CLIP = "--front clip --front-args '{low: 0.41, high: 0.59}'"
 RAMP = (
     "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "

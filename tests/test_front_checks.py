@@ -36,7 +36,8 @@ def test_a_declared_front_is_looked_behind(args, digits):
     network with its front hidden is called masked."""
     model, some = trained(args), digits.rows(slice(0, 40))
     found = measured(model, some, THREAT)
-    assert set(found.attacks) == {"pgd-200", "front-pgd-200", "front-square"}
+    leaping = "front-pgd-decay-20-x5"
+    assert set(found.attacks) == {"pgd-200", "front-pgd-200", leaping, "front-square"}
     checked = checklist(model, some, THREAT, found, budget="quick")
     failed = {check.name: check.found for check in checked.checks if check.status == "fail"}
     absent = {

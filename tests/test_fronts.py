@@ -335,7 +335,7 @@ def test_a_quantised_copy_of_a_weak_network_falls_as_the_weak_one_does(digits_ne
     hidden = hb.evaluate(copy, data, eps=0.12, attacks={"pgd": hb.PGD(steps=40)})
     by = {score.attack: score for score in hidden.scores}
     assert hidden.clean == weak.clean
-    assert set(by) == {"pgd", "front-pgd", "front-square"}
+    assert set(by) == {"pgd", "front-pgd", "front-pgd-decay-20-x5", "front-square"}
     assert by["front-pgd"].broken > 0
     assert by["front-pgd"].unconfirmed == 0
     # 0.12 reaches to the levels within 2/16 and rounds to them; the weak one is moved by 0.12 itself

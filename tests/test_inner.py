@@ -9,7 +9,6 @@ from torch import Tensor, nn
 
 import hardball as hb
 from hardball.attacks.box import perturb_behind
-from hardball.attacks.pgd import DecayingPGD
 from hardball.losses import cross_entropy
 from hardball.training import TrainingAttack
 from hardball.training.fit import describe, fingerprint
@@ -114,11 +113,53 @@ def test_another_start_never_lowers_the_loss_of_an_image(robust, test_set):
 
 @pytest.mark.parametrize("steps", [1, 2, 5, 40])
 def test_decaying_steps_have_the_same_sum(steps):
-    attack = DecayingPGD(steps=steps)
+    attack = hb.DecayingPGD(steps=steps)
     factors = [attack.factor(step) for step in range(steps)]
     assert sum(factors) == pytest.approx(steps)
     assert factors == sorted(factors, reverse=True)
     assert min(factors) > 0
+
+
+def test_leaps_begin_near_the_diameter_and_end_near_nothing():
+    """In radii: 2T/(T + 1) at first, 2/(T + 1) at last. A step size that is given stays."""
+    for steps in (1, 2, 5, 40):
+        attack = hb.DecayingPGD(steps=steps, leap=True)
+        sizes = [attack.ratio / steps * attack.factor(step) for step in range(steps)]
+        assert (sizes[0], sizes[-1]) == pytest.approx((2 * steps / (steps + 1), 2 / (steps + 1)))
+        assert sizes == sorted(sizes, reverse=True)
+    images, threat = torch.full((1, 1, 1, 1), 0.5), hb.LInf(0.4)
+    line = nn.Sequential(nn.Flatten(), nn.Linear(1, 2))
+    labels = torch.tensor([0])
+    given, leaping = (
+        hb.DecayingPGD(steps=1, step_size=size, leap=True).perturb(
+            line, images, labels, threat, start=images
+        )
+        for size in (0.01, None)
+    )
+    assert float((given - images).abs()) == pytest.approx(0.01)
+    assert float((leaping - images).abs()) == pytest.approx(0.4)
+
+
+def test_behind_a_clip_leaps_find_more_than_ten_times_as_many_small_steps(test_set):
+    """Over four seeds: the corners of that box are far apart, and a small step stays near one."""
+    net = hb.build("digits_cnn", (1, 8, 8), 10, {"width": 8})
+    clipped = trained(nn.Sequential(hb.Clip(0.41, 0.59), net), hb.Constant(JUMP_EPS, epochs=5))
+
+    def broken(attack: hb.PGD) -> int:
+        return sum(
+            int(
+                hb.BehindFront(attack=attack)(
+                    clipped,
+                    test_set.images,
+                    test_set.labels,
+                    hb.LInf(JUMP_EPS),
+                    generator=torch.Generator().manual_seed(seed),
+                ).fooled.sum()
+            )
+            for seed in range(4)
+        )
+
+    assert broken(hb.DecayingPGD(steps=20, leap=True)) > broken(hb.PGD(steps=200))
 
 
 def test_on_a_linear_model_it_goes_as_far():
@@ -126,7 +167,7 @@ def test_on_a_linear_model_it_goes_as_far():
     half the radius, exactly half way there."""
     model = nn.Sequential(nn.Flatten(), nn.Linear(4, 2))
     images, labels, threat = torch.full((3, 1, 2, 2), 0.5), torch.tensor([0, 1, 0]), hb.LInf(0.2)
-    for kind in (hb.PGD, DecayingPGD):
+    for kind in (hb.PGD, hb.DecayingPGD):
         attack = kind(steps=4, step_size=0.025)
         moved = attack.perturb(model, images, labels, threat, start=images)
         assert torch.allclose((moved - images).abs(), torch.tensor(0.1))
@@ -135,11 +176,11 @@ def test_on_a_linear_model_it_goes_as_far():
 def test_the_settings_choose_the_attack():
     plain, decaying = TrainingAttack(steps=3), TrainingAttack(steps=3, step_decay=True)
     assert type(plain.at(0.1)) is hb.PGD
-    assert type(decaying.at(0.1)) is DecayingPGD
+    assert type(decaying.at(0.1)) is hb.DecayingPGD
     finish = TrainingAttack(
         steps=2, step_decay=True, finish_epochs=2, finish_steps=8, finish_restarts=3
     )
-    assert isinstance(finish.at(0.1, finishing=True), DecayingPGD)
+    assert isinstance(finish.at(0.1, finishing=True), hb.DecayingPGD)
     assert (finish.starts(), finish.starts(finishing=True)) == (1, 3)
     assert TrainingAttack(restarts=2, finish_epochs=1, finish_steps=4).starts(finishing=True) == 2
 
@@ -183,7 +224,7 @@ def test_behind_a_front_the_steps_decay_too(jumping, test_set):
     images, labels, threat = test_set.images[:50], test_set.labels[:50], hb.LInf(JUMP_EPS)
     ends = [
         perturb_behind(kind(steps=3), front, body, images, labels, threat, start=images)
-        for kind in (hb.PGD, DecayingPGD)
+        for kind in (hb.PGD, hb.DecayingPGD)
     ]
     assert bool(threat.allows(ends[1], images).all())
     assert not torch.equal(*ends)

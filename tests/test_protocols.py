@@ -1,10 +1,12 @@
 """Attacks by name."""
 
+from functools import partial
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from hardball.attacks import PGD, BehindFront, Targeted
+from hardball.attacks import PGD, BehindFront, DecayingPGD, Targeted
 from hardball.errors import UserError
 from hardball.evaluation import protocols
 
@@ -22,6 +24,7 @@ def test_a_name_says_what_the_table_says() -> None:
     size=st.none() | st.floats(1e-6, 1e6),
     loss=st.sampled_from(["cross_entropy", "margin", "dlr"]),
     direction=st.sampled_from(["steepest", "signed", "raw", "l2"]),
+    decay=st.booleans(),
     targeted=st.booleans(),
     front=st.booleans(),
 )
@@ -31,14 +34,16 @@ def test_every_pgd_has_a_name(
     size: float | None,
     loss: str,
     direction: str,
+    decay: bool,
     targeted: bool,
     front: bool,
 ) -> None:
     words = ["front"] * front + ["targeted-pgd" if targeted else "pgd"]
     words += [loss] * (loss != "cross_entropy") + [direction] * (direction != "steepest")
-    words += [str(steps)] + [f"x{restarts}"] * (restarts > 1)
+    words += ["decay"] * decay + [str(steps)] + [f"x{restarts}"] * (restarts > 1)
     name = "-".join(words) + ("" if size is None else f"@{size!r}")
-    plain = PGD(steps=steps, restarts=restarts, step_size=size, loss=loss, direction=direction)
+    kind = partial(DecayingPGD, leap=True) if decay else PGD
+    plain = kind(steps=steps, restarts=restarts, step_size=size, loss=loss, direction=direction)
     found = protocols.named([name])[name]
     wanted = Targeted(attack=plain) if targeted else plain
     assert found == (BehindFront(attack=wanted) if front else wanted)

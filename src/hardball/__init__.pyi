@@ -11,6 +11,7 @@ from .attacks import AutoAttackPart as AutoAttackPart
 from .attacks import BehindFront as BehindFront
 from .attacks import BruteForce as BruteForce
 from .attacks import CornerSearch as CornerSearch
+from .attacks import DecayingPGD as DecayingPGD
 from .attacks import Distortion as Distortion
 from .attacks import SquareBehindFront as SquareBehindFront
 from .attacks import Targeted as Targeted

@@ -10,7 +10,7 @@ from hardball.attacks.box import BehindFront
 from hardball.attacks.brute_force import BruteForce
 from hardball.attacks.corners import CornerSearch, SquareBehindFront
 from hardball.attacks.minimum_norm import Distortion, minimum_distortion
-from hardball.attacks.pgd import PGD, fgsm
+from hardball.attacks.pgd import PGD, DecayingPGD, fgsm
 from hardball.attacks.result import AttackResult, Classifier
 from hardball.attacks.targeted import Targeted
 from hardball.attacks.transfer import Transfer
@@ -26,6 +26,7 @@ __all__ = [
     "BruteForce",
     "Classifier",
     "CornerSearch",
+    "DecayingPGD",
     "Distortion",
     "SquareBehindFront",
     "Targeted",

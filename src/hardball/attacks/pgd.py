@@ -191,6 +191,11 @@ class PGD(Attack):
     def _start(self, images: Tensor, threat: ThreatModel, generator: Generator) -> Tensor:
         return threat.sample(images, generator) if self.random_start else images.detach().clone()
 
+    @property
+    def ratio(self) -> float:
+        """Sum of the steps ÷ ε where no step size is given."""
+        return RATIO
+
     def factor(self, step: int) -> float:
         """On the step size of that step, 0 … steps − 1."""
         return 1.0
@@ -201,7 +206,7 @@ class PGD(Attack):
         size: float | Tensor | None = self.step_size
         if size is None:
             assert self.steps is not None
-            size = RATIO / self.steps * threat.radius(images)
+            size = self.ratio / self.steps * threat.radius(images)
         size = self.factor(step) * size
         moved = current + size * DIRECTIONS[self.direction](threat, gradient)
         return threat.project(moved, images)
@@ -283,7 +288,24 @@ class PGD(Attack):
 @dataclass(frozen=True, kw_only=True)
 class DecayingPGD(PGD):
     """PGD with step sizes that fall linearly, α_t = α·2(T − t)/(T + 1) for t = 0 … T − 1: the same sum,
-    large steps first and small ones last."""
+    large steps first and small ones last.
+
+    With `leap` they begin at 2ε (in a box: from one end to the other), as those of APGD do (Croce and
+    Hein 2020), and end near 0. Then a few starts of 20 steps find what 200 small steps do not: at a
+    large ε many of a network's errors are in other corners of the ball than the one uphill.
+
+    Example:
+        >>> attack = hb.DecayingPGD(steps=20, restarts=5, leap=True)
+        >>> attack(model, test.images, test.labels, hb.LInf(0.2)).fooled.shape
+        torch.Size([20])
+    """
+
+    leap: bool = False
+    """Without a step size: begin with 2ε, whatever the number of steps, instead of taking 2.5·ε in all."""
+
+    @property
+    def ratio(self) -> float:
+        return float(self.steps or 1) if self.leap else RATIO
 
     def factor(self, step: int) -> float:
         assert self.steps is not None

@@ -36,8 +36,8 @@ class MeasureConfig:
     """A named set of attacks: quick, paper, paper-cifar10, strong, autoattack; checklist is autoattack,
     the checks of docs/checklist.md and a verdict."""
     attacks: str | list[str] | None = None
-    """Attacks by name instead, e.g. '[pgd-100, targeted-pgd-20-x5]', pgd-1000@0.01 (with a step size) or
-    your own package.module:Class."""
+    """Attacks by name instead, e.g. '[pgd-100, targeted-pgd-20-x5]', pgd-1000@0.01 (with a step size),
+    pgd-decay-20-x5 (steps from 2ε down to 0) or your own package.module:Class."""
     certify: str | list[str] | None = None
     """Certificates by name, lower bounds beside the attacks' upper bounds; or your own
     package.module:Class."""

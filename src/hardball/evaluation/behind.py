@@ -12,10 +12,15 @@ from hardball.attacks import (
     Targeted,
 )
 from hardball.attacks.box import NORMS
+from hardball.evaluation.protocols import ATTACKS
 from hardball.fronts import bent_front_of
 
 PREFIX = "front-"
 """Of the name of an attack that runs behind the front."""
+
+LEAPING = "front-pgd-decay-20-x5"
+"""The search with large steps: in the box behind a front, whose corners are far from each other, five
+starts of it break images that 200 small steps do not."""
 
 FEWEST, MOST = 300, 5000
 """Queries of the search without gradients."""
@@ -23,7 +28,8 @@ FEWEST, MOST = 300, 5000
 
 def with_front(attacks: Mapping[str, Attack], model: Classifier, norm: str) -> dict[str, Attack]:
     """The attacks, and for a model with a front that is not affine: every PGD among them behind the
-    front as well, and a search without gradients there, of as much effort as the dearest of them.
+    front as well, one of large steps (`LEAPING`), and a search without gradients there, of as much
+    effort as the dearest of them.
 
     In norms whose ball is no box nothing is added.
     """
@@ -35,6 +41,7 @@ def with_front(attacks: Mapping[str, Attack], model: Classifier, norm: str) -> d
             found.setdefault(PREFIX + name, BehindFront(attack=attack))
     if not any(isinstance(attack, BehindFront) for attack in found.values()):
         found["front-pgd-200"] = BehindFront(attack=PGD(steps=200))
+    found.setdefault(LEAPING, ATTACKS[LEAPING])
     if not any(isinstance(attack, SquareBehindFront) for attack in found.values()):
         dearest = max(attack.cost for attack in found.values() if isinstance(attack, BehindFront))
         whole = any(isinstance(attack, AutoAttackPart) for attack in attacks.values())

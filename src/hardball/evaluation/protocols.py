@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from hardball import names
 from hardball.attacks import (
@@ -10,6 +11,7 @@ from hardball.attacks import (
     Attack,
     BehindFront,
     CornerSearch,
+    DecayingPGD,
     SquareBehindFront,
     Targeted,
     fgsm,
@@ -35,6 +37,8 @@ ATTACKS: dict[str, Attack] = {
     "corner-search": CornerSearch(),
     # on the network behind a front, in the box that is reachable there
     "front-pgd-200": BehindFront(attack=PGD(steps=200)),
+    # steps from one end of each interval to the other at first: finds most of what front-square does
+    "front-pgd-decay-20-x5": BehindFront(attack=DecayingPGD(steps=20, restarts=5, leap=True)),
     "front-pgd-margin-100-x5": BehindFront(attack=PGD(steps=100, loss="margin", restarts=5)),
     "front-targeted-pgd-20": BehindFront(attack=Targeted(attack=PGD(steps=20))),
     "front-square": SquareBehindFront(),
@@ -43,16 +47,17 @@ ATTACKS: dict[str, Attack] = {
 
 _PGD = re.compile(
     r"(?P<front>front-)?(?P<targeted>targeted-)?pgd(?P<loss>-margin|-dlr)?(?P<direction>-signed|-raw|-l2)?"
-    r"-(?P<steps>[1-9][0-9]{0,6})(-x(?P<restarts>[1-9][0-9]{0,3}))?(@(?P<size>[0-9.e+-]+))?"
+    r"(?P<decay>-decay)?-(?P<steps>[1-9][0-9]{0,6})(-x(?P<restarts>[1-9][0-9]{0,3}))?(@(?P<size>[0-9.e+-]+))?"
 )
 
 
 def pgd(name: str) -> Attack | None:
-    """PGD by its name: [front-][targeted-]pgd[-LOSS][-DIRECTION]-STEPS[-xRESTARTS][@STEP_SIZE].
+    """PGD by its name: [front-][targeted-]pgd[-LOSS][-DIRECTION][-decay]-STEPS[-xRESTARTS][@STEP_SIZE].
 
     front- is the attack on the network behind a front (`BehindFront`), LOSS margin or dlr, DIRECTION
-    signed, raw or l2 (see `PGD`), STEP_SIZE in pixel units (a factor on the gradient for raw):
-    pgd-2000, pgd-1000@0.01, pgd-raw-2000@5e4, targeted-pgd-100-x5, front-pgd-1000.
+    signed, raw or l2 (see `PGD`), STEP_SIZE in pixel units (a factor on the gradient for raw); with
+    decay steps fall linearly to 0, from 2ε or, with a step size, from twice that (`DecayingPGD`):
+    pgd-2000, pgd-1000@0.01, pgd-raw-2000@5e4, targeted-pgd-100-x5, front-pgd-decay-20-x5.
 
     Returns:
         The attack; None if the name is not of this form.
@@ -69,7 +74,8 @@ def pgd(name: str) -> Attack | None:
         raise UserError(
             f"attack {name!r}: step size {found['size']!r}; write a number, as in pgd-1000@0.01"
         ) from None
-    plain = PGD(
+    kind = partial(DecayingPGD, leap=True) if found["decay"] else PGD
+    plain = kind(
         steps=int(found["steps"]),
         step_size=size,
         restarts=int(found["restarts"] or 1),

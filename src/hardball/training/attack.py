@@ -3,8 +3,7 @@
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from hardball.attacks import PGD
-from hardball.attacks.pgd import DecayingPGD
+from hardball.attacks import PGD, DecayingPGD
 from hardball.errors import UserError, unknown
 from hardball.losses import LOSSES
 
