@@ -20,7 +20,7 @@ PREFIX = "front-"
 
 LEAPING = "front-pgd-decay-20-x5"
 """The search with large steps: in the box behind a front, whose corners are far from each other, five
-starts of it break images that 200 small steps do not."""
+starts of it can break images that 200 small steps do not."""
 
 FEWEST, MOST = 300, 5000
 """Queries of the search without gradients."""

@@ -37,7 +37,7 @@ ATTACKS: dict[str, Attack] = {
     "corner-search": CornerSearch(),
     # on the network behind a front, in the box that is reachable there
     "front-pgd-200": BehindFront(attack=PGD(steps=200)),
-    # steps from one end of each interval to the other at first: finds most of what front-square does
+    # steps from one end of each interval to the other at first
     "front-pgd-decay-20-x5": BehindFront(attack=DecayingPGD(steps=20, restarts=5, leap=True)),
     "front-pgd-margin-100-x5": BehindFront(attack=PGD(steps=100, loss="margin", restarts=5)),
     "front-targeted-pgd-20": BehindFront(attack=Targeted(attack=PGD(steps=20))),
