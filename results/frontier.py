@@ -48,10 +48,8 @@ RAMP = (
     "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
     "--batch-size 128 --lr 1e-3 --schedule linear-tail"
 )
-NORMED, SHORT = (
-    "--model-args '{batch_norm: true}'",
-    "--objective.init true --objective.regularise 0.5",
-)
+NORMED = "--model-args '{batch_norm: true}'"
+SHORT = "--objective.init true --objective.regularise 0.5"
 TWO = "--front rounding --front-args '{threshold: [0.42, 0.58]}' --epochs 10"
 PAPERS = "--model mnist_cnn --lr 2e-3 --epochs 14"
 

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from running import command, parser, write
+from running import parser, write_networks
 
 import hardball as hb
-from hardball import environment, zoo
+from hardball import zoo
 from hardball.data import split_validation
 
 ATTACKS = ("pgd-20", "pgd-200", "pgd-decay-20", "pgd-decay-20-x5", "pgd-decay-100")
@@ -46,13 +46,7 @@ def main() -> None:
     train = hb.load_dataset("mnist", arguments.data_root)
     data = split_validation(train, 1000, 0)[1].rows(slice(0, arguments.n))
     found = {name: of(name, data) for name in zoo.listed() if name.startswith("mnist-linf-0.4")}
-    result = {
-        "networks": found,
-        "command": command(data_root=arguments.data_root),
-        "machine": environment.facts(),
-        "note": arguments.note,
-    }
-    write(result, arguments.out)
+    write_networks(found, arguments)
 
 
 if __name__ == "__main__":

@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from running import command, parser, write
+from running import parser, write_networks
 
 import hardball as hb
-from hardball import environment, zoo
+from hardball import zoo
 
 EVERY = 4
 
@@ -44,13 +44,7 @@ def main() -> None:
     data = hb.load_dataset("mnist", arguments.data_root, "test").rows(slice(0, None, EVERY))
     plain = [name for name in zoo.listed() if not zoo.entry(name).config["model"].get("front")]
     found = {name: of(name, data) for name in plain}
-    result = {
-        "networks": found,
-        "command": command(data_root=arguments.data_root),
-        "machine": environment.facts(),
-        "note": arguments.note,
-    }
-    write(result, arguments.out)
+    write_networks(found, arguments)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,7 @@
 `record` (the result's file, the command line) and `peers` (other libraries' attacks) are in benchmarks/.
 """
 
+import argparse
 import json
 import os
 import shlex
@@ -15,7 +16,9 @@ sys.path.append(str(Path(__file__).resolve().parents[1] / "benchmarks"))
 
 from record import command, parser, write
 
-__all__ = ["command", "hardball", "hardball_json", "parser", "train", "write"]
+from hardball import environment
+
+__all__ = ["command", "hardball", "hardball_json", "parser", "train", "write", "write_networks"]
 
 
 def hardball(words: str, *, threads: int | None = None, allowed: tuple[int, ...] = (0,)) -> None:
@@ -46,6 +49,21 @@ def train(words: str, folder: Path, *, threads: int | None = None) -> None:
         hardball(f"{words} --out {shlex.quote(str(folder))}", threads=threads)
     elif not (folder / "outcome.json").exists():
         hardball(f"train --resume {shlex.quote(str(folder))}", threads=threads)
+
+
+def write_networks(found: dict[str, Any], arguments: argparse.Namespace) -> None:
+    """Store what was measured of networks by name.
+
+    Args:
+        arguments: with data_root, note and out.
+    """
+    result = {
+        "networks": found,
+        "command": command(data_root=arguments.data_root),
+        "machine": environment.facts(),
+        "note": arguments.note,
+    }
+    write(result, arguments.out)
 
 
 def hardball_json(words: str, written: Path, kept: Path) -> dict[str, Any]:

@@ -291,8 +291,8 @@ class DecayingPGD(PGD):
     large steps first and small ones last.
 
     With `leap` they begin at 2ε (in a box: from one end to the other), as those of APGD do (Croce and
-    Hein 2020), and end near 0. Then 20 steps can find what 200 small ones do not:
-    at a large ε many of a network's errors are in other corners of the ball than the one uphill.
+    Hein 2020), and end near 0. Then 20 steps can find what 200 small ones do not: at
+    a large ε many of a network's errors are in other corners of the ball than the one uphill.
 
     Example:
         >>> attack = hb.DecayingPGD(steps=20, restarts=5, leap=True)

@@ -40,7 +40,7 @@ def with_front(attacks: Mapping[str, Attack], model: Classifier, norm: str) -> d
         if isinstance(attack, PGD | Targeted):
             found.setdefault(PREFIX + name, BehindFront(attack=attack))
     if not any(isinstance(attack, BehindFront) for attack in found.values()):
-        found["front-pgd-200"] = BehindFront(attack=PGD(steps=200))
+        found["front-pgd-200"] = ATTACKS["front-pgd-200"]
     found.setdefault(LEAPING, ATTACKS[LEAPING])
     if not any(isinstance(attack, SquareBehindFront) for attack in found.values()):
         dearest = max(attack.cost for attack in found.values() if isinstance(attack, BehindFront))
