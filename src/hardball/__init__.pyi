@@ -13,6 +13,7 @@ from .attacks import BruteForce as BruteForce
 from .attacks import CornerSearch as CornerSearch
 from .attacks import DecayingPGD as DecayingPGD
 from .attacks import Distortion as Distortion
+from .attacks import HalfPrecision as HalfPrecision
 from .attacks import SquareBehindFront as SquareBehindFront
 from .attacks import Targeted as Targeted
 from .attacks import Transfer as Transfer

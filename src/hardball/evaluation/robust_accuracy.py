@@ -13,7 +13,7 @@ from rich.progress import Progress
 from torch import Tensor
 
 from hardball import environment, names
-from hardball.attacks import Attack, AutoAttackPart, Classifier
+from hardball.attacks import Attack, AutoAttackPart, Classifier, in_precision
 from hardball.certify import Certificate
 from hardball.data import Dataset
 from hardball.errors import UserError
@@ -42,6 +42,7 @@ def evaluate(
     seed: int = 0,
     batch_size: int = 256,
     processes: int = 1,
+    precision: str = "32-true",
     journal: Journal | None = None,
     progress: Progress | None = None,
     say: Callable[[str], object] = lambda line: None,
@@ -69,6 +70,8 @@ def evaluate(
         processes: how many work at once, on the CPU; changes the speed, not the answer. With more
             than one, the model and the attacks must be picklable, and a script that calls this must
             have its own work behind `if __name__ == "__main__":`.
+        precision: "32-true", or "bf16-mixed": attacks search in half precision, as `HalfPrecision`
+            does, and are named for it (pgd-20-bf16); whatever they find is judged without it.
         journal: keeps what was found: what is in it already is not done again.
         progress: shows how far each attack has come.
         say: called with one line on how much of this evaluation was done before.
@@ -76,8 +79,9 @@ def evaluate(
             then goes on with the others; what it had found counts. By default the error is raised.
 
     Raises:
-        UserError: nothing to measure, no attack, a model that returns no logits [B, classes], a
-            journal of something else, several processes with a model that cannot be sent to them.
+        UserError: nothing to measure, no attack, another precision, a model that returns no logits
+            [B, classes], a journal of something else, several processes with a model that cannot be
+            sent to them.
         CannotRun: an attack or a certificate cannot run on this model, norm or machine.
         Contradiction: an example is certified at an ε and broken at that ε or a smaller one.
 
@@ -92,7 +96,7 @@ def evaluate(
     """
     started = time.monotonic()
     attacks = with_front(attacks, model, norm)
-    plan = _plan(data, norm, eps, attacks)
+    plan = _plan(data, norm, eps, in_precision(attacks, precision))
     certificates = _certificates(certify)
     journal = journal or Journal()
     journal.require(data, norm, seed)
