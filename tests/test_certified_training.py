@@ -13,6 +13,7 @@ from hardball.certify.ibp import differences
 from hardball.certify.intervals import Box, Intervals, Propagation, traced
 from hardball.errors import CannotRun, UserError
 from hardball.training.objectives import OBJECTIVES, IBPLoss
+from hardball.training.passes import Passes
 
 EPS = 0.05
 
@@ -183,3 +184,31 @@ def test_what_cannot_be_is_refused(digits: hb.Dataset):
             curriculum=hb.Constant(EPS, epochs=1),
             objective=hb.IBPLoss(),
         )
+
+
+class Counting(nn.Sequential):
+    """Counts its forward passes; bounds walk the layers by themselves."""
+
+    passes = 0
+
+    def forward(self, images: torch.Tensor) -> torch.Tensor:
+        type(self).passes += not isinstance(images, torch.fx.Proxy)
+        return super().forward(images)
+
+
+@pytest.mark.parametrize("norm", [False, True])
+@pytest.mark.parametrize("objective", [hb.IBPLoss(), hb.MTLIBP(alpha=0.5)])
+def test_logits_are_computed_where_something_looks_at_them(norm, objective, batch):
+    """By the objective, or by batch norm, whose statistics the bounds take."""
+    images, labels = batch
+    layers = [nn.Conv2d(1, 3, 3), *([nn.BatchNorm2d(3)] if norm else []), nn.ReLU()]
+    model = Counting(*layers, nn.Flatten(), nn.Linear(108, 10))
+    passes = Passes(model, objective=objective)
+    Counting.passes = 0
+    ends = objective.box(images, images, EPS)
+    logits, bounds, _ = passes(images, ends=ends, labels=labels, left=0.0)
+    assert Counting.passes == int(norm or objective.needs_logits)
+    assert len(logits) == len(images) * objective.needs_logits
+    assert torch.isfinite(objective.bounded(logits, labels, bounds)).all()
+    for name, buffer in model.named_buffers():
+        assert float(buffer.float().abs().sum()) > 0, name

@@ -1,5 +1,6 @@
 """Interval bounds: sound against brute force, sampling and attacks, and exact where they must be."""
 
+import copy
 import itertools
 
 import pytest
@@ -7,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 import hardball as hb
+from hardball.certify.folded import Folded
 from hardball.certify.intervals import Box, Intervals, Propagation, traced
 from hardball.errors import CannotRun, Unsupported
 
@@ -83,6 +85,41 @@ def test_every_output_lies_in_the_box(name: str) -> None:
                 assert (logits <= bounds.high).all()
             if eps == 0 and name != "rounded":
                 assert (bounds.high - bounds.low).max() < 1e-2
+
+
+def normed(seed: int) -> nn.Module:
+    """Batch norm after convolutions and linear layers, with statistics and scales of both signs."""
+    torch.manual_seed(seed)
+    net = hb.build("strided_cnn", (1, 8, 8), 3, {"width": 0.1, "batch_norm": True})
+    for layer in net.modules():
+        if isinstance(layer, nn.BatchNorm1d | nn.BatchNorm2d):
+            layer.get_buffer("running_mean").normal_()
+            layer.get_buffer("running_var").uniform_(0.5, 2)
+            nn.init.normal_(layer.weight)
+            nn.init.normal_(layer.bias)
+    return net.eval()
+
+
+@pytest.mark.parametrize("name", [*NETWORKS, "normed"])
+def test_bounds_for_training_are_the_same(name: str) -> None:
+    """With batch norm folded into the layer before it; their gradients too."""
+    net = copy.deepcopy(normed(0) if name == "normed" else NETWORKS[name]).double()
+    assert any(isinstance(layer, nn.BatchNorm2d) for layer in net.modules()) == (
+        name in ("normed", "residual")
+    )
+    images = torch.rand(4, 1, *([8, 8] if name == "normed" else [6, 6])).double()
+    box = Box((images - 0.1).clamp(min=0), (images + 0.1).clamp(max=1))
+    found, gradients = [], []
+    for kind in (Intervals, Folded):
+        walk = kind(traced(net), EXACT)
+        out = walk.run(box)
+        net.zero_grad()
+        (out.low.square().sum() + out.high.exp().sum()).backward()
+        gradients.append([p.grad.clone() for p in net.parameters() if p.grad is not None])
+        found.append([end for one in [*walk.rectified, out] for end in (one.low, one.high)])
+    assert len(found[0]) > 1
+    torch.testing.assert_close(found[0], found[1])
+    torch.testing.assert_close(gradients[0], gradients[1])
 
 
 def test_an_affine_network_is_bounded_exactly() -> None:

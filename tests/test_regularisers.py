@@ -11,7 +11,7 @@ import hardball as hb
 from hardball.certify.ibp import propagated
 from hardball.certify.intervals import Box, Intervals, Propagation, traced
 from hardball.training.objectives import IBPLoss
-from hardball.training.objectives.regularisers import balance, tightness
+from hardball.training.objectives.regularisers import _width, balance, tightness
 
 EXACT = Propagation(rounding=False)
 
@@ -94,6 +94,31 @@ def test_against_loops_over_a_network():
     assert float(balance(hidden, tau)) == pytest.approx(balanced, rel=1e-4)
     found = IBPLoss(regularise=0.5).penalty(start, hidden)
     assert float(found) == pytest.approx(0.5 * (tight + balanced), rel=1e-4)
+
+
+def test_their_gradients():
+    """Of the operations that stand for a dozen: against finite differences, away from jumps."""
+    torch.manual_seed(2)
+    low = torch.randn(6, 5).double()
+    low = torch.where(low.abs() < 0.1, 0.3, low).requires_grad_()
+    width = torch.rand(6, 5).double() * 0.05
+    start = box([[0.0, 0.0]], [[1.0, 1.0]])
+
+    def terms(ends: Tensor) -> Tensor:
+        inside = [Box(ends, ends + width), Box(-ends - width, -ends * 0.9)]
+        return torch.stack([balance(inside, 1.0), tightness(start, inside, 1.0)])
+
+    assert float(terms(low)[0].detach()) > 0.1
+    assert torch.autograd.gradcheck(terms, (low,))
+
+
+def test_half_precision_sums_as_float32_does():
+    low = torch.randn(200, 50, generator=torch.Generator().manual_seed(0)).bfloat16()
+    both = [Box(ends, ends + 0.25) for ends in (low, low.float())]
+    found = [balance([one], 0.9) for one in both] + [_width(one) for one in both]
+    assert all(value.dtype == torch.float32 for value in found)
+    torch.testing.assert_close(found[0], found[1], rtol=0.02, atol=0.02)
+    torch.testing.assert_close(found[2], found[3], rtol=0.02, atol=0)
 
 
 def test_the_boxes_before_functions_and_layers_are_seen():

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, fx, nn
 
 from hardball.certify.base import Certificate
+from hardball.certify.folded import Folded
 from hardball.certify.intervals import UNIT, Box, Intervals, Propagation, traced
 from hardball.errors import Unsupported
 from hardball.threats import ThreatModel
@@ -82,14 +83,15 @@ def propagated(
     graph: fx.GraphModule, box: Box, labels: Tensor, rule: Propagation
 ) -> tuple[Tensor, list[Box]]:
     """`differences`, and the boxes before the ReLUs."""
+    walking = Intervals if rule.rounding else Folded
     last = _last_linear(graph)
     if last is None:
-        walk = Intervals(graph, rule)
+        walk = walking(graph, rule)
         bounds = walk.run(box)
         every = bounds.low.gather(1, labels[:, None]) - bounds.high
     else:
         node, layer = last
-        walk = Intervals(_without(graph, node), rule)
+        walk = walking(_without(graph, node), rule)
         every = _elided(walk.run(box), layer, labels, rule)
     return every.scatter(1, labels[:, None], 0.0), walk.rectified
 

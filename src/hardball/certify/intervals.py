@@ -8,6 +8,7 @@ boxes; [B, ...] as in the network.
 import operator
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -62,15 +63,16 @@ class Propagation:
 
     rounding: bool = True
 
-    def affine(self, box: Box, weight: Tensor, apply: Callable[..., Tensor], terms: int) -> Box:
-        """Through x ↦ apply(x, weight), linear in both, as sums of that many products."""
-        middle = apply(box.middle, weight, bias=True)
-        radius = apply(box.radius, weight.abs(), bias=False)
+    def affine(self, box: Box, weight: Tensor, bias: Tensor | None, product: "Product") -> Box:
+        """Through x ↦ product(x, weight, bias), sums of as many products as weight[0] has numbers."""
+        # the halves of middle and radius are taken of the weights, which are fewer
+        middle = product(box.low + box.high, weight / 2, bias)
+        radius = product(box.high - box.low, weight.abs() / 2, None)
         found = Box(middle - radius, middle + radius)
         if not self.rounding:
             return found
-        bulk = apply(box.largest, weight.abs(), bias=True, absolute=True)
-        return found.wider((terms + 2) * UNIT * bulk)
+        bulk = product(box.largest, weight.abs(), None if bias is None else bias.abs())
+        return found.wider((weight[0].numel() + 2) * UNIT * bulk)
 
     def slack(self, box: Box, roundings: int = 1) -> Box:
         """The box, after so many roundings."""
@@ -82,59 +84,55 @@ def _own(layer: nn.Module, name: str, like: Tensor) -> Tensor | None:
     return None if found is None else found.to(like.dtype)
 
 
-def _bias(value: Tensor | None, bias: bool, absolute: bool) -> Tensor | None:
-    if value is None or not bias:
-        return None
-    return value.abs() if absolute else value
+Product = Callable[[Tensor, Tensor, Tensor | None], Tensor]
+"""(x, weight, bias) ↦ what a layer computes of them."""
 
 
-def _linear(rule: Propagation, layer: nn.Linear, box: Box) -> Box:
-    own = _own(layer, "bias", box.low)
-
-    def apply(x: Tensor, weight: Tensor, *, bias: bool, absolute: bool = False) -> Tensor:
-        return F.linear(x, weight, _bias(own, bias, absolute))
-
-    return rule.affine(box, layer.weight.to(box.low.dtype), apply, layer.in_features)
-
-
-def _conv(rule: Propagation, layer: nn.Conv2d, box: Box) -> Box:
+def product_of(layer: nn.Linear | nn.Conv2d) -> Product:
+    """Raises:
+    CannotRun: a convolution that pads with something else than zeros.
+    """
+    if isinstance(layer, nn.Linear):
+        return F.linear
     if layer.padding_mode != "zeros":
         raise CannotRun(
             f"interval bounds of a convolution with padding_mode={layer.padding_mode!r}; allowed is "
             "zeros"
         )
-    own = _own(layer, "bias", box.low)
+    names = ("stride", "padding", "dilation", "groups")
+    return partial(F.conv2d, **{name: getattr(layer, name) for name in names})
 
-    def apply(x: Tensor, weight: Tensor, *, bias: bool, absolute: bool = False) -> Tensor:
-        return F.conv2d(
-            x,
-            weight,
-            _bias(own, bias, absolute),
-            layer.stride,
-            layer.padding,
-            layer.dilation,
-            layer.groups,
-        )
 
-    return rule.affine(box, layer.weight.to(box.low.dtype), apply, layer.weight[0].numel())
+def _affine(rule: Propagation, layer: nn.Linear | nn.Conv2d, box: Box) -> Box:
+    weight, bias = layer.weight.to(box.low.dtype), _own(layer, "bias", box.low)
+    return rule.affine(box, weight, bias, product_of(layer))
+
+
+def normalised(layer: nn.BatchNorm2d, like: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Mean, scale γ/√(var + ε) and shift β − mean·scale of each channel, in evaluation mode, in the type
+    of `like`.
+
+    Raises:
+        CannotRun: no running statistics.
+    """
+    mean, var = _own(layer, "running_mean", like), _own(layer, "running_var", like)
+    if mean is None or var is None:
+        raise CannotRun("interval bounds of batch norm without running statistics")
+    gamma, beta = _own(layer, "weight", like), _own(layer, "bias", like)
+    scale = (1.0 if gamma is None else gamma) / (var + layer.eps).sqrt()
+    return mean, scale, (0.0 if beta is None else beta) - mean * scale
 
 
 def _batch_norm(rule: Propagation, layer: nn.BatchNorm2d, box: Box) -> Box:
-    """In evaluation mode: (x − mean)·(γ/√(var + ε)) + β, per channel."""
-    mean, var = _own(layer, "running_mean", box.low), _own(layer, "running_var", box.low)
-    if mean is None or var is None:
-        raise CannotRun("interval bounds of batch norm without running statistics")
-    gamma, beta = _own(layer, "weight", box.low), _own(layer, "bias", box.low)
-    scale = (1.0 if gamma is None else gamma) / (var + layer.eps).sqrt()
-    shift = (0.0 if beta is None else beta) - mean * scale
+    """In evaluation mode: x·scale + shift, per channel."""
     size = [1, -1] + [1] * (box.low.dim() - 2)
-    scale, shift = scale.reshape(size), shift.reshape(size)
+    mean, scale, shift = (value.reshape(size) for value in normalised(layer, box.low))
     middle, radius = box.middle * scale + shift, box.radius * scale.abs()
     found = Box(middle - radius, middle + radius)
     if not rule.rounding:
         return found
     # mean, root, quotient, product, sum; the library may do them in another order
-    bulk = (box.largest + mean.abs().reshape(size)) * scale.abs() + shift.abs()
+    bulk = (box.largest + mean.abs()) * scale.abs() + shift.abs()
     return found.wider(8 * UNIT * bulk)
 
 
@@ -174,8 +172,8 @@ def _dropped(rule: Propagation, layer: nn.Module, box: Box) -> Box:
 LAYERS: dict[type[nn.Module], Callable[[Propagation, Any, Box], Box]] = {
     **dict.fromkeys(MONOTONE, _monotone),
     Front: _front,
-    nn.Linear: _linear,
-    nn.Conv2d: _conv,
+    nn.Linear: _affine,
+    nn.Conv2d: _affine,
     nn.BatchNorm1d: _batch_norm,
     nn.BatchNorm2d: _batch_norm,
     nn.ReLU: _unchanged,

@@ -30,6 +30,7 @@ class Passes(nn.Module):
         self.model, self.objective = model, objective
         # in a list: the graph's layers are the model's, and no second ones
         self._graphs = [traced(model)] if objective.needs_bounds else []
+        self._has_statistics = next(model.buffers(), None) is not None
 
     def forward(
         self,
@@ -38,14 +39,26 @@ class Passes(nn.Module):
         labels: Tensor | None = None,
         left: float = 0.0,
     ) -> list[Tensor]:
-        """Logits of each batch; then, for the ends of a box, upper bounds on z_j − z_y in it, y from
-        `labels`, and what the objective finds wrong with the boxes, a scalar."""
-        found: list[Tensor] = [self.model(images) for images in batches]
-        if ends is not None and labels is not None:
-            (graph,), box = self._graphs, Box(*ends)  # Fabric passes on tensors, and no dataclass
-            every, hidden = self.objective.bounds(graph, box, labels, left)
-            found += [-every, self.objective.penalty(box, hidden)]
-        return found
+        """Logits of each batch (empty, if bounds are wanted and the objective looks at nothing else);
+        then, for the ends of a box, upper bounds on z_j − z_y in it, y from `labels`, and what the
+        objective finds wrong with the boxes, a scalar, as long as some of ε is left to come."""
+        if ends is None or labels is None:
+            return [self.model(images) for images in batches]
+        found = [self._logits(images) for images in batches]
+        (graph,), box = self._graphs, Box(*ends)  # Fabric passes on tensors, and no dataclass
+        every, hidden = self.objective.bounds(graph, box, labels, left)
+        penalty = self.objective.penalty(box, hidden) if left else every.new_zeros(())
+        return [*found, -every, penalty]
+
+    def _logits(self, images: Tensor) -> Tensor:
+        """Beside bounds: if not for the objective, for the statistics of batch norm."""
+        if self.objective.needs_logits:
+            found: Tensor = self.model(images)
+            return found
+        if self._has_statistics:
+            with torch.no_grad():
+                self.model(images)
+        return images.new_empty(0)
 
 
 def check_classes(model: nn.Module, data: Dataset) -> None:

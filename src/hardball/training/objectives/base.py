@@ -41,6 +41,8 @@ class Objective:
     """The training attack runs; without it the adversarial examples are the images themselves."""
     needs_bounds: ClassVar[bool] = False
     """`loss` is given the worst logits that interval bounds allow in `box` (ℓ∞ only)."""
+    needs_logits: ClassVar[bool] = True
+    """`bounded` looks at the logits of the adversarial examples; without it they are not computed."""
     noisy: ClassVar[bool] = False
     """The examples are x + N(0, σ²I) in place of adversarial ones, and the curriculum's ε is σ."""
 
@@ -68,7 +70,7 @@ class Objective:
         """What the parameters descend, [B], if `needs_bounds`.
 
         Args:
-            adversarial: logits [B, K] of the adversarial examples.
+            adversarial: logits [B, K] of the adversarial examples; empty, if not `needs_logits`.
             labels: int64 [B].
             worst: upper bounds on z_j − z_y [B, K] over the box, as logits: their cross entropy is an
                 upper bound of that of every image in the box.

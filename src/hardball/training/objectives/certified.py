@@ -34,6 +34,7 @@ class IBPLoss(Objective):
 
     needs_attack: ClassVar[bool] = False
     needs_bounds: ClassVar[bool] = True
+    needs_logits: ClassVar[bool] = False
 
     init: bool = False
     """Draw initial weights from N(0, 2π/n²), n inputs each: then bounds neither grow nor shrink from
@@ -87,6 +88,7 @@ class MTLIBP(IBPLoss):
     """
 
     needs_attack: ClassVar[bool] = True
+    needs_logits: ClassVar[bool] = True
 
     alpha: float = 0.5
     """Share α of the bounds: 0 is adversarial training, 1 is `IBPLoss`."""
