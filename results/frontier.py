@@ -49,7 +49,9 @@ RAMP = (
     "--batch-size 128 --lr 1e-3 --schedule linear-tail"
 )
 NORMED = "--model-args '{batch_norm: true}'"
-SHORT = "--objective.init true --objective.regularise 0.5"
+SHI = "--objective.init true --objective.regularise 0.5"
+WIDE = "--model-args '{width: 2}'"
+LEAPS = "--steps 5 --reach 8 --step-decay true"
 TWO = "--front rounding --front-args '{threshold: [0.42, 0.58]}' --epochs 10"
 PAPERS = "--model mnist_cnn --lr 2e-3 --epochs 14"
 
@@ -61,9 +63,22 @@ class Row:
     name: str
     words: str
     """Its flags."""
+    base: str = ""
+    """The row whose weights it starts from: then it is an extension of that one."""
     front: bool = False
     bounds: bool = False
     """Trained with bounds, so that something can be proved."""
+    half: bool | None = None
+    """Trained in half precision; by default all that are not trained with bounds, which are sums of many
+    products of one sign."""
+
+    def folder(self, runs: Path, seed: int) -> Path:
+        return runs / f"{re.sub(r'[^a-z0-9]+', '-', self.name)}-{seed}"
+
+    @property
+    def precision(self) -> str:
+        half = not self.bounds if self.half is None else self.half
+        return "bf16-mixed" if half else "32-true"
 
 
 ROWS = [
@@ -72,7 +87,13 @@ ROWS = [
     Row("mnist-front, 30 epochs", "--preset mnist-front --epochs 30", front=True),
     Row(
         "mnist-front, twice as wide, 20 epochs",
-        "--preset mnist-front --model-args '{width: 2}' --epochs 20",
+        f"--preset mnist-front {WIDE} --epochs 20",
+        front=True,
+    ),
+    Row(
+        "that one, extended by large steps, 12 epochs",
+        f"--preset mnist-front {WIDE} {LEAPS} --epochs 12 --lr 5e-4",
+        base="mnist-front, twice as wide, 20 epochs",
         front=True,
     ),
     Row("two thresholds", f"--preset mnist-front {TWO} --augment none", front=True),
@@ -91,9 +112,10 @@ ROWS = [
     ),
     Row(
         "ibp, front, strided",
-        f"--data mnist --model strided_cnn {NORMED} {CLIP} --objective ibp {SHORT} {RAMP}",
+        f"--data mnist --model strided_cnn {NORMED} {CLIP} --objective ibp {SHI} {RAMP}",
         front=True,
         bounds=True,
+        half=True,
     ),
 ]
 
@@ -150,19 +172,24 @@ def stages(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def run(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure one seed."""
-    folder = arguments.runs / f"{re.sub(r'[^a-z0-9]+', '-', row.name)}-{seed}"
-    words = f"train {row.words} --eps {EPS} --seed {seed} --precision {precision(row)}"
+    folder = row.folder(arguments.runs, seed)
+    base = next((one for one in ROWS if one.name == row.base), None)
+    # an extension has another order of the images than what it extends
+    own = seed if base is None else seed + 1
+    begin = "train" if base is None else f"extend {base.folder(arguments.runs, seed)}"
+    words = f"{begin} {row.words} --eps {EPS} --seed {own} --precision {row.precision}"
     train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folder, threads=1)
-    outcome = json.loads((folder / "outcome.json").read_text())
+    folders = [folder, *([] if base is None else [base.folder(arguments.runs, seed)])]
+    outcomes = [json.loads((one / "outcome.json").read_text()) for one in folders]
     found = measured(row, folder, seed, arguments)
     return {
         "seed": seed,
         **{key: found[key]["accuracy"] for key in SHARES},
         "certified": found["certified"]["accuracy"] if row.bounds else None,
-        "minutes": round(outcome["seconds"] / 60, 1),
-        "sample_steps": outcome["sample_steps"],
-        "status": outcome["status"],
-        "command": f"hardball {words}",
+        "minutes": round(sum(one["seconds"] for one in outcomes) / 60, 1),
+        "sample_steps": sum(one["sample_steps"] for one in outcomes),
+        "status": outcomes[0]["status"],
+        "command": f"hardball {words}".replace(str(arguments.runs), "RUNS"),
         "details": found,
         "made_by": command(data_root=arguments.data_root, runs=arguments.runs),
         "note": arguments.note,
@@ -183,11 +210,6 @@ def summary(row: Row, by_seed: list[dict[str, Any]]) -> dict[str, Any]:
         "seeds": len(by_seed),
         "by_seed": by_seed,
     }
-
-
-def precision(row: Row) -> str:
-    """Bounds are sums of many products of one sign: in float32."""
-    return "32-true" if row.bounds else "bf16-mixed"
 
 
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
