@@ -199,7 +199,7 @@ def test_a_training_counts_all_its_starts():
 def test_runs_of_earlier_versions_keep_their_fingerprint():
     config = describe(hb.Constant(0.1, epochs=1), hb.Settings(), None)
     earlier = {**config, "attack": dict(config["attack"])}
-    for name in ("step_decay", "restarts", "finish_restarts"):
+    for name in ("step_decay", "restarts", "finish_restarts", "finish_reach", "validation_leap"):
         del earlier["attack"][name]
     assert fingerprint(earlier) == fingerprint(config)
     changed = hb.Settings(attack=TrainingAttack(step_decay=True))

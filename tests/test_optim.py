@@ -1,6 +1,7 @@
 """Learning-rate schedules and optimisers, by name."""
 
 import math
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import flat
-from hardball import PGD, UserError
+from hardball import PGD, DecayingPGD, UserError
 from hardball.training.attack import TrainingAttack
 from hardball.training.optim import OPTIMIZERS, SCHEDULES, Optimizer
 
@@ -106,6 +107,7 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("validation_steps", 0, "validation_steps=0; allowed is 1 or more"),
         ("reach", 0, "reach=0; allowed is a positive number, in radii"),
         ("reach", math.inf, "reach=inf; allowed"),
+        ("finish_reach", 3, "finish_reach=3 with finish_epochs=0; give finish_epochs and"),
         ("finish_epochs", -1, "finish_epochs=-1; allowed is 0 or more"),
         ("finish_epochs", 2, "finish_epochs=2 with finish_steps=None; give both, or neither"),
         ("finish_steps", 3, "finish_epochs=0 with finish_steps=3; give both, or neither"),
@@ -144,6 +146,9 @@ def test_the_last_epochs_take_more_and_smaller_steps() -> None:
     assert early.steps == 2
     assert early.step_size == pytest.approx(0.3)
     assert late == PGD(steps=8, keep="last")  # steps of 2.5·ε/8
+    far = TrainingAttack(steps=2, finish_epochs=3, finish_steps=8, finish_reach=10, step_decay=True)
+    assert far.at(0.4) == DecayingPGD(steps=2, keep="last")
+    assert far.at(0.4, finishing=True) == DecayingPGD(steps=8, step_size=0.5, keep="last")
 
 
 def test_the_validation_part_is_attacked_as_asked() -> None:
@@ -151,6 +156,14 @@ def test_the_validation_part_is_attacked_as_asked() -> None:
     found = TrainingAttack(steps=2, reach=1.5, validation_steps=20).validation_at(0.3)
     assert (found.steps, found.step_size) == (20, None)
     assert TrainingAttack(step_size=0.1, validation_steps=20).validation_at(0.3).step_size is None
+    leaping = TrainingAttack(
+        steps=2, reach=1.5, loss="margin", validation_steps=20, validation_leap=True
+    )
+    wanted = DecayingPGD(steps=20, leap=True, keep="last")
+    assert leaping.validation_at(0.3) == wanted
+    assert TrainingAttack(step_size=0.1, validation_leap=True).validation_at(0.4) == replace(
+        wanted, steps=10
+    )
 
 
 def test_carrying_perturbations_of_images_that_move_is_refused() -> None:

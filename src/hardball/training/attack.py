@@ -1,6 +1,6 @@
 """The attack inside training."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from typing import Literal
 
 from hardball.attacks import PGD, DecayingPGD
@@ -34,10 +34,13 @@ class TrainingAttack:
     """From the second epoch on start the attack where the last one on the same image ended, moved
     along with ε (ATTA), so that few steps do; takes one byte per pixel of the training set."""
     finish_epochs: int = 0
-    """Let so many epochs at the end take finish_steps steps (of 2.5·ε/steps, nothing carried): few
-    large steps early, more and smaller ones late. With an adaptive curriculum: as many as its finish."""
+    """Let so many epochs at the end take finish_steps steps (of finish_reach·ε/steps, nothing carried):
+    few large steps early, more and smaller ones late. With an adaptive curriculum: as many as its
+    finish."""
     finish_steps: int | None = None
     """Steps of the training attack in the last finish_epochs."""
+    finish_reach: float | None = None
+    """Steps × step size ÷ ε in the last finish_epochs (2.5 by default)."""
     step_decay: bool = False
     """Let the step size fall linearly over the steps, with the same sum: large steps first, small ones
     last."""
@@ -51,6 +54,8 @@ class TrainingAttack:
     validation_steps: int | None = None
     """Steps of the attack on the validation part (those of training by default, which flatters where
     they are few)."""
+    validation_leap: bool = False
+    """Let these steps fall from 2ε to 0, in place of 2.5·ε in all: at a large ε they find more."""
 
     def __post_init__(self) -> None:
         if self.mode not in ("eval", "train"):
@@ -66,14 +71,18 @@ class TrainingAttack:
                 f"restarts={self.restarts} and finish_restarts={self.finish_restarts} without a random "
                 "start would repeat one search; allow the random start or use 1"
             )
-        if self.finish_restarts is not None and not self.finish_epochs:
-            raise UserError(
-                f"finish_restarts={self.finish_restarts} with finish_epochs=0; give finish_epochs and "
-                "finish_steps too, or leave it out"
-            )
+        for field in ("finish_restarts", "finish_reach"):
+            value = getattr(self, field)
+            if value is not None and not self.finish_epochs:
+                raise UserError(
+                    f"{field}={value} with finish_epochs=0; give finish_epochs and finish_steps too, or "
+                    "leave it out"
+                )
         self.pgd.at(1.0)
-        if self.reach is not None and not 0 < self.reach < float("inf"):
-            raise UserError(f"reach={self.reach}; allowed is a positive number, in radii")
+        for field in ("reach", "finish_reach"):
+            value = getattr(self, field)
+            if value is not None and not 0 < value < float("inf"):
+                raise UserError(f"{field}={value}; allowed is a positive number, in radii")
         if self.reach is not None and self.step_size is not None:
             raise UserError(
                 f"reach={self.reach:g} with step_size={self.step_size:g}, which it would set; leave "
@@ -132,12 +141,16 @@ class TrainingAttack:
             finishing: in the last `finish_epochs`.
         """
         if finishing:
-            return replace(self.pgd, steps=self.finish_steps, step_size=None)
-        attack = self.pgd.at(eps, at_least_one=True)
-        if self.reach is None:
+            attack, reach = (
+                replace(self.pgd, steps=self.finish_steps, step_size=None),
+                self.finish_reach,
+            )
+        else:
+            attack, reach = self.pgd.at(eps, at_least_one=True), self.reach
+        if reach is None:
             return attack
         assert attack.steps is not None
-        return replace(attack, step_size=self.reach * eps / attack.steps)
+        return replace(attack, step_size=reach * eps / attack.steps)
 
     def stronger(self, doublings: int) -> "TrainingAttack":
         """The same reach in 2^doublings times as many, smaller steps."""
@@ -152,6 +165,10 @@ class TrainingAttack:
     def validation_at(self, eps: float) -> PGD:
         """The attack on the validation part at ε > 0: the same in all epochs, on the cross entropy."""
         attack = replace(self.at(eps), loss="cross_entropy")
-        if self.validation_steps is None:
+        if self.validation_steps is not None or self.validation_leap:
+            attack = replace(attack, steps=self.validation_steps or attack.steps, step_size=None)
+        if not self.validation_leap:
             return attack
-        return replace(attack, steps=self.validation_steps, step_size=None)
+        return DecayingPGD(
+            **{field.name: getattr(attack, field.name) for field in fields(PGD)}, leap=True
+        )

@@ -35,7 +35,8 @@ SCHEMA = 2
 
 
 LATER = {(".attack.step_decay", "False"), (".attack.restarts", "1")}
-LATER |= {(".attack.finish_restarts", "None")}
+LATER |= {(".attack.finish_restarts", "None"), (".attack.finish_reach", "None")}
+LATER |= {(".attack.validation_leap", "False")}
 LATER |= {(".objective.regularise", "0.0"), (".objective.tolerance", "0.5")}
 """Settings that earlier versions did not have, at the values that they stood for: runs of these can be
 resumed."""
