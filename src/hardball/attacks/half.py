@@ -45,8 +45,7 @@ class HalfPrecision(Attack):
     attacked again without half precision.
 
     What counts as broken is broken, but an attack of many small steps can find clearly less than in
-    float32: rounding hides the slope it follows. Searches without gradients lose nothing
-    (docs/evaluation.md has numbers).
+    float32: rounding hides the slope it follows (docs/evaluation.md has numbers).
 
     Example:
         >>> attack = hb.HalfPrecision(attack=hb.PGD(steps=5))
