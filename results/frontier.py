@@ -207,8 +207,8 @@ def summary(row: Row, by_seed: list[dict[str, Any]]) -> dict[str, Any]:
 def draw(rows: list[dict[str, Any]], path: Path) -> None:
     """Accuracy against minutes: from certified to what withstood everything, and PGD above where it ran
     on as many images."""
-    figure, axes = plt.subplots(figsize=(7.5, 4.2), layout="constrained")
-    for row in rows:
+    figure, axes = plt.subplots(figsize=(9, 4.2), layout="constrained")
+    for number, row in enumerate(rows, 1):
         at = row["minutes"]
         if row["certified"] is not None:
             axes.plot([at, at], [row["certified"], row["strongest"]], color="0.6", zorder=1)
@@ -217,16 +217,19 @@ def draw(rows: list[dict[str, Any]], path: Path) -> None:
             axes.plot(at, row["pgd"], "_", color="C1", markersize=12, zorder=2)
         axes.plot(at, row["strongest"], "o", color="C0", zorder=3)
         axes.annotate(
-            row["name"], (at, row["strongest"]), (7, -3), textcoords="offset points", fontsize=8
+            str(number), (at, row["strongest"]), (6, -3), textcoords="offset points", fontsize=8
         )
     axes.plot([], [], "_", color="C1", markersize=12, label="PGD-200, 10 restarts")
     axes.plot([], [], "o", color="C0", label="all attacks")
     if any(row["certified"] is not None for row in rows):
         axes.plot([], [], "^", color="C2", label="certified")
     axes.set(xlabel="minutes of training, one core", ylabel=f"test accuracy at ε={EPS:g}")
-    axes.set_xlim(0, 1.5 * max(row["minutes"] for row in rows))
-    axes.grid(alpha=0.3)
-    axes.legend(loc="lower right")
+    axes.set_xscale("log")
+    axes.set_xticks([10, 20, 50, 100], ["10", "20", "50", "100"])
+    axes.grid(alpha=0.3, which="both")
+    for number, row in enumerate(rows, 1):
+        axes.plot([], [], " ", label=f"{number}  {row['name']}")
+    axes.legend(loc="center left", bbox_to_anchor=(1, 0.5), handlelength=1, fontsize=8)
     figure.savefig(path, dpi=120)
 
 
