@@ -9,7 +9,7 @@ from hardball.attacks.base import Attack
 from hardball.attacks.box import BehindFront
 from hardball.attacks.brute_force import BruteForce
 from hardball.attacks.corners import CornerSearch, SquareBehindFront
-from hardball.attacks.half import HalfPrecision, in_precision
+from hardball.attacks.half import HalfPrecision, check_precision, in_precision
 from hardball.attacks.minimum_norm import Distortion, minimum_distortion
 from hardball.attacks.pgd import PGD, DecayingPGD, fgsm
 from hardball.attacks.result import AttackResult, Classifier
@@ -34,6 +34,7 @@ __all__ = [
     "Targeted",
     "Transfer",
     "autoattack_flags",
+    "check_precision",
     "fgsm",
     "in_precision",
     "minimum_distortion",

@@ -3,6 +3,7 @@
 Shapes: B examples, K classes; images [B, ...], labels int64 [B], logits [B, K].
 """
 
+from dataclasses import dataclass, replace
 from typing import Any, Self
 
 import torch
@@ -154,3 +155,22 @@ class Attack:
         self.validate(images, threat)
         with untouched(model), torch.no_grad():
             return self.run(model, images, labels, threat, generator, **options)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Around(Attack):
+    """An attack that runs another one, and costs what that one does."""
+
+    attack: Attack
+    """What runs."""
+
+    @property
+    def cost(self) -> int:
+        return self.attack.cost
+
+    @property
+    def chunk(self) -> int | None:
+        return self.attack.chunk
+
+    def cheapest(self) -> Self:
+        return replace(self, attack=self.attack.cheapest())

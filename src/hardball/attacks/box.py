@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from hardball.attacks.adapters import Guarded
-from hardball.attacks.base import Attack
+from hardball.attacks.base import Around
 from hardball.attacks.pgd import PGD
 from hardball.attacks.reach import HALF, Behind, InBox, Reach
 from hardball.attacks.result import AttackResult, Classifier, take
@@ -49,7 +49,7 @@ def front_and_body(model: Classifier, what: str) -> tuple[Front, nn.Module]:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BehindFront(Attack):
+class BehindFront(Around):
     """Runs `attack` on the network behind the model's front, in the box of all that is reachable there.
 
     The gradient is the network's own, the front's flat and steep parts do not matter, and nothing is
@@ -75,13 +75,6 @@ class BehindFront(Attack):
 
     attack: PGD | Targeted
     """What runs there."""
-
-    @property
-    def cost(self) -> int:
-        return self.attack.cost
-
-    def cheapest(self) -> "BehindFront":
-        return replace(self, attack=self.attack.cheapest())
 
     def validate(self, images: Tensor, threat: ThreatModel) -> None:
         require_box(threat)

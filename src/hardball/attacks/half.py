@@ -4,15 +4,17 @@ Shapes: B examples; images [B, ...]; logits [B, K].
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
 
-from hardball.attacks.base import Attack
-from hardball.attacks.result import AttackResult, Classifier, judged, take, unattacked
+from hardball.attacks.adapters import Guarded
+from hardball.attacks.base import Around, Attack
+from hardball.attacks.result import Classifier, take
 from hardball.errors import unknown
 from hardball.fronts import Front, front_of
+from hardball.losses import correct
 from hardball.threats import Generator, ThreatModel
 
 SUFFIX = {"32-true": "", "bf16-mixed": "-bf16"}
@@ -39,10 +41,10 @@ class InHalf(nn.Module):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HalfPrecision(Attack):
-    """Runs `attack` on the model computed in bfloat16, which is several times as fast on processors made
-    for it. Every find is judged by the model as it is; where it does not confirm one, that example is
-    attacked again without half precision.
+class HalfPrecision(Around):
+    """Runs `attack` on the model computed in bfloat16, which is faster on processors made for it. Every
+    find is judged by the model as it is; where it does not confirm one, that example is attacked again
+    without half precision.
 
     What counts as broken is broken, but an attack of many small steps can find clearly less than in
     float32: rounding hides the slope it follows (docs/evaluation.md has numbers).
@@ -55,54 +57,46 @@ class HalfPrecision(Attack):
         True
     """
 
-    attack: Attack
-    """What runs."""
-
     @property
     def uses_gradients(self) -> bool:
         return self.attack.uses_gradients
 
-    @property
-    def cost(self) -> int:
-        return self.attack.cost
-
-    @property
-    def chunk(self) -> int | None:
-        return self.attack.chunk
-
-    def cheapest(self) -> "HalfPrecision":
-        return replace(self, attack=self.attack.cheapest())
-
     def validate(self, images: Tensor, threat: ThreatModel) -> None:
         self.attack.validate(images, threat)
 
-    def run(
+    def search(
         self,
-        model: Classifier,
+        model: Guarded,
         images: Tensor,
         labels: Tensor,
         threat: ThreatModel,
         generator: Generator,
-    ) -> AttackResult:
-        result, _ = unattacked(model, images, labels)
-        rows = (~result.fooled).nonzero().squeeze(1)
-        if not len(rows):
-            return result
-        here, own = (images[rows], labels[rows], threat.rows(rows)), take(generator, rows)
-        rough = self.attack.run(InHalf(model).eval(), *here, own)
-        spent, climbed = rough.forwards, rough.backwards
-        found = judged(model, *here, rough.examples, forwards=spent, backwards=climbed)
-        claimed = (rough.fooled & ~found.fooled).nonzero().squeeze(1)
-        if len(claimed):
-            again = self.attack.run(
-                model,
-                images[rows[claimed]],
-                labels[rows[claimed]],
-                threat.rows(rows[claimed]),
-                take(own, claimed),
+    ) -> Tensor:
+        rough = self.attack(InHalf(model.model).eval(), images, labels, threat, generator=generator)
+        model.forwards += rough.forwards
+        model.backwards += rough.backwards
+        examples = rough.examples
+        rows = (rough.fooled & correct(model(examples), labels)).nonzero().squeeze(1)
+        if len(rows):
+            again = self.attack(
+                model.model,
+                images[rows],
+                labels[rows],
+                threat.rows(rows),
+                generator=take(generator, rows),
             )
-            found = found.worst(claimed, again)
-        return result.worst(rows, found)
+            model.forwards += again.forwards
+            model.backwards += again.backwards
+            examples[rows] = again.examples
+        return examples
+
+
+def check_precision(precision: str) -> None:
+    """Raises:
+    UserError: a precision that attacks cannot compute in.
+    """
+    if precision not in SUFFIX:
+        raise unknown("precision", precision, SUFFIX)
 
 
 def in_precision(attacks: Mapping[str, Attack], precision: str) -> dict[str, Attack]:
@@ -111,8 +105,7 @@ def in_precision(attacks: Mapping[str, Attack], precision: str) -> dict[str, Att
     Raises:
         UserError: another precision.
     """
-    if precision not in SUFFIX:
-        raise unknown("precision", precision, SUFFIX)
+    check_precision(precision)
     if precision == "32-true":
         return dict(attacks)
     return {f"{n}{SUFFIX[precision]}": HalfPrecision(attack=a) for n, a in attacks.items()}

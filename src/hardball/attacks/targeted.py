@@ -1,12 +1,12 @@
 """Targeted attacks: towards one class, or towards every wrong class in turn."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
 from torch import Tensor
 
-from hardball.attacks.base import Attack
+from hardball.attacks.base import Around
 from hardball.attacks.pgd import PGD
 from hardball.attacks.result import AttackResult, Classifier, take
 from hardball.errors import UserError
@@ -16,7 +16,7 @@ from hardball.validation import validate_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Targeted(Attack):
+class Targeted(Around):
     """Runs `attack` towards `target` and keeps per example the worst result.
 
     `target` is a class, or "all": every wrong class in turn, on the examples that still stand (up to
@@ -43,9 +43,6 @@ class Targeted(Attack):
     def cost(self) -> int:
         # the number of classes is the model's; ten is assumed, for sorting only
         return self.attack.cost * (9 if self.target == "all" else 1)
-
-    def cheapest(self) -> "Targeted":
-        return replace(self, attack=self.attack.cheapest())
 
     def run(
         self,

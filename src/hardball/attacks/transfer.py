@@ -1,11 +1,11 @@
 """Transfer: examples made on one model, judged on another."""
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 
 from torch import Tensor
 
 from hardball.attacks.adapters import Guarded
-from hardball.attacks.base import Attack
+from hardball.attacks.base import Around, Attack
 from hardball.attacks.pgd import PGD
 from hardball.attacks.result import Classifier
 from hardball.errors import CannotRun
@@ -15,7 +15,7 @@ from hardball.validation import validate_logits
 
 
 @dataclass(frozen=True, kw_only=True)
-class Transfer(Attack):
+class Transfer(Around):
     """Runs `attack` on `source` and judges what comes out on the model attacked.
 
     The source is a model of the same classes, put in evaluation mode meanwhile and left as it was. An
@@ -42,17 +42,6 @@ class Transfer(Attack):
     def uses_gradients(self) -> bool:
         """Of the source alone."""
         return False
-
-    @property
-    def cost(self) -> int:
-        return self.attack.cost
-
-    @property
-    def chunk(self) -> int | None:
-        return self.attack.chunk
-
-    def cheapest(self) -> "Transfer":
-        return replace(self, attack=self.attack.cheapest())
 
     def search(
         self,

@@ -9,7 +9,7 @@ from typing import Any
 from rich.progress import Progress
 
 from hardball import certify, storage
-from hardball.attacks import Attack, in_precision
+from hardball.attacks import Attack, check_precision
 from hardball.commands.require import Requirement
 from hardball.commands.subject import Subject, SubjectConfig, complete_config, subject
 from hardball.errors import UserError
@@ -60,7 +60,7 @@ class MeasureConfig:
             if not least <= value < 2**63:
                 raise UserError(f"`{name}={value}`; allowed is {least} or more, below 2⁶³")
         check_processes(self.processes)
-        in_precision({}, self.precision)
+        check_precision(self.precision)
         if self.with_checklist and self.precision != "32-true":
             raise UserError(
                 f"`precision={self.precision}` with `protocol=checklist`, which is strict; use another "

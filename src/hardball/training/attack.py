@@ -1,6 +1,6 @@
 """The attack inside training."""
 
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from hardball.attacks import PGD, DecayingPGD
@@ -141,12 +141,10 @@ class TrainingAttack:
             finishing: in the last `finish_epochs`.
         """
         if finishing:
-            attack, reach = (
-                replace(self.pgd, steps=self.finish_steps, step_size=None),
-                self.finish_reach,
-            )
+            attack = replace(self.pgd, steps=self.finish_steps, step_size=None)
         else:
-            attack, reach = self.pgd.at(eps, at_least_one=True), self.reach
+            attack = self.pgd.at(eps, at_least_one=True)
+        reach = self.finish_reach if finishing else self.reach
         if reach is None:
             return attack
         assert attack.steps is not None
@@ -165,10 +163,14 @@ class TrainingAttack:
     def validation_at(self, eps: float) -> PGD:
         """The attack on the validation part at ε > 0: the same in all epochs, on the cross entropy."""
         attack = replace(self.at(eps), loss="cross_entropy")
-        if self.validation_steps is not None or self.validation_leap:
-            attack = replace(attack, steps=self.validation_steps or attack.steps, step_size=None)
-        if not self.validation_leap:
+        if self.validation_leap:
+            return DecayingPGD(
+                steps=self.validation_steps or attack.steps,
+                direction=self.direction,
+                random_start=self.random_start,
+                keep="last",
+                leap=True,
+            )
+        if self.validation_steps is None:
             return attack
-        return DecayingPGD(
-            **{field.name: getattr(attack, field.name) for field in fields(PGD)}, leap=True
-        )
+        return replace(attack, steps=self.validation_steps, step_size=None)
