@@ -164,16 +164,15 @@ def stages(row: Row) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def run(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """Train and measure one seed."""
-    folder = row.folder(arguments.runs, seed)
-    base = next((one for one in ROWS if one.name == row.base), None)
+    base = [one for one in ROWS if one.name == row.base]
+    folders = [one.folder(arguments.runs, seed) for one in (row, *base)]
+    begin = f"extend {folders[1]}" if base else "train"
     # an extension has another order of the images than what it extends
-    own = seed if base is None else seed + 1
-    begin = "train" if base is None else f"extend {base.folder(arguments.runs, seed)}"
+    own = seed + len(base)
     words = f"{begin} {row.words} --eps {EPS} --seed {own} --precision {row.precision}"
-    train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folder, threads=1)
-    folders = [folder, *([] if base is None else [base.folder(arguments.runs, seed)])]
+    train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folders[0], threads=1)
     outcomes = [json.loads((one / "outcome.json").read_text()) for one in folders]
-    found = measured(row, folder, seed, arguments)
+    found = measured(row, folders[0], seed, arguments)
     return {
         "seed": seed,
         **{key: found[key]["accuracy"] for key in SHARES},

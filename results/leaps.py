@@ -7,47 +7,35 @@ behind it. `pgd-N` takes N steps of 2.5·ε/N, `pgd-decay-N` steps from 2ε down
 gradients has 1,000 queries. Writes results/leaps.json.
 """
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from running import parser, write_networks
+from held_out import compare
+from torch import nn
 
 import hardball as hb
-from hardball import zoo
-from hardball.data import split_validation
 
 ATTACKS = ("pgd-20", "pgd-200", "pgd-decay-20", "pgd-decay-20-x5", "pgd-decay-100")
 
 
-def of(name: str, data: hb.Dataset) -> dict[str, Any]:
+def of(
+    model: nn.Module,
+    data: hb.Dataset,
+    threat: hb.ThreatModel,
+    attacks: Mapping[str, hb.Attack],
+) -> dict[str, Any]:
     """How many of the images each attack breaks, and how many all of them."""
-    entry = zoo.entry(name)
-    front = bool(entry.config["model"].get("front"))
-    model, threat = entry.model().eval(), hb.LInf(entry.config["eps"])
-    named = hb.protocols.named([("front-" if front else "") + one for one in ATTACKS])
-    search = hb.SquareBehindFront if front else hb.CornerSearch
     fooled = {
-        attack_name: attack(
+        name: attack(
             model, data.images, data.labels, threat, generator=torch.Generator().manual_seed(0)
         ).fooled
-        for attack_name, attack in {**named, "search": search(queries=1000)}.items()
+        for name, attack in attacks.items()
     }
-    broken = {attack_name: int(found.sum()) for attack_name, found in fooled.items()}
-    whole = int(torch.stack([*fooled.values()]).any(dim=0).sum())
-    return {"eps": entry.config["eps"], "n": len(data), "broken": broken, "by_any": whole}
-
-
-def main() -> None:
-    made = parser(__doc__, Path(__file__).with_suffix(".json"))
-    made.add_argument("--data-root", type=Path, default=Path("data"))
-    made.add_argument("--n", type=int, default=300)
-    arguments = made.parse_args()
-    train = hb.load_dataset("mnist", arguments.data_root)
-    data = split_validation(train, 1000, 0)[1].rows(slice(0, arguments.n))
-    found = {name: of(name, data) for name in zoo.listed() if name.startswith("mnist-linf-0.4")}
-    write_networks(found, arguments)
+    broken = {name: int(found.sum()) for name, found in fooled.items()}
+    return {"broken": broken, "by_any": int(torch.stack([*fooled.values()]).any(dim=0).sum())}
 
 
 if __name__ == "__main__":
-    main()
+    compare(__doc__, Path(__file__), ATTACKS, of, n=300)
