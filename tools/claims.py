@@ -10,6 +10,7 @@ import json
 import re
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -247,12 +248,12 @@ def adaptive_cifar() -> str:
     return tables.table(head, rows) + "\n"
 
 
-def frontier() -> str:
-    """Each training's cost, and what is left of it."""
+def _frontier(eps: float) -> str:
+    """At this ε, each training's cost, and what is left of it."""
     rows = [
         [
-            row["name"],
-            f"{row['minutes']:.0f}",
+            row["name"].removesuffix(f", ε={eps:g}"),
+            f"{row['minutes']:.0f}" + (f" on {row['cores']} cores" if row["cores"] > 1 else ""),
             f"{row['sample_steps'] / 1e6:.1f} M" if row["sample_steps"] else "–",
             f"{row['clean']:.1%}",
             *(f"{row[key]:.1%}" + _of_fewer(row) for key in ("pgd", "autoattack")),
@@ -260,6 +261,7 @@ def frontier() -> str:
             "–" if row["certified"] is None else _over_seeds(row, "certified"),
         ]
         for row in read("results/frontier.json")["rows"]
+        if row["eps"] == eps
     ]
     head = ["training", "minutes, one core", "sample-steps", "clean", "PGD-200×10"]
     return tables.table([*head, "AutoAttack", "all attacks", "certified"], rows) + "\n"
@@ -388,7 +390,8 @@ PARTS: dict[str, Callable[[], str]] = {
     "adaptive": adaptive,
     "adaptive-mnist": adaptive_mnist,
     "adaptive-cifar": adaptive_cifar,
-    "frontier": frontier,
+    "frontier": partial(_frontier, 0.4),
+    "frontier-0.3": partial(_frontier, 0.3),
     "zoo": trained_networks,
     "warm-bounds": warm_bounds,
     "front": front,
