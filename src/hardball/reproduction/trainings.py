@@ -25,6 +25,8 @@ class Training:
     """As in the paper's text, in its authors' code, or with the finer attack of section 3.3."""
     more: Values = field(default_factory=dict)
     """Nested values of its own."""
+    zoo: str | None = None
+    """The zoo's network that was trained so, in the budget full."""
 
     def values(self, budget: Budget) -> Values:
         """Everything that is asked for, as nested values of `TrainConfig.of`."""
@@ -50,15 +52,15 @@ class Training:
 TRAININGS: dict[str, Training] = {
     "standard": Training(eps=0.0),
     "at-0.2": Training(eps=0.2),
-    "at-0.3": Training(eps=0.3),
+    "at-0.3": Training(eps=0.3, zoo="mnist-linf-0.3"),
     "at-0.35": Training(eps=0.35),
     "at-0.4": Training(eps=0.4),
-    "eat-0.4": Training(eps=0.4, kind="extended", start="at-0.3"),
+    "eat-0.4": Training(eps=0.4, kind="extended", start="at-0.3", zoo="mnist-linf-0.4-extended"),
     "eat-0.4-standard": Training(eps=0.4, kind="extended", start="standard"),
     "eat-0.35": Training(eps=0.35, kind="extended", start="at-0.3"),
     # not from at-0.35: from random weights 0.35 is stuck, as the paper says of ε beyond about 0.35
     "eat-0.45": Training(eps=0.45, kind="extended", start="eat-0.35"),
-    "eat-0.5": Training(eps=0.5, kind="extended", start="at-0.3"),
+    "eat-0.5": Training(eps=0.5, kind="extended", start="at-0.3", zoo="mnist-linf-0.5-masked"),
     "eat-0.5-fine": Training(eps=0.5, kind="extended", start="at-0.3", variant="fine"),
     "iat-0.4": Training(eps=0.4, kind="iterative"),
     "iat-0.5": Training(eps=0.5, kind="iterative"),

@@ -8,7 +8,7 @@ from hardball.errors import UserError, unknown
 from hardball.presets import Values, merged
 from hardball.reproduction import Budget
 from hardball.reproduction.budgets import Side, budget
-from hardball.reproduction.trainings import On
+from hardball.reproduction.trainings import TRAININGS, On
 from hardball.training import Machine
 
 CIFAR = ("cifar10", "cifar10-jpeg")
@@ -41,6 +41,8 @@ class ReproduceConfig:
     """Test images under attack; the budget's number by default."""
     n_strong: int | None = None
     """Test images under attacks that take long, and of the checklist; the budget's by default."""
+    zoo: bool = False
+    """Take the trainings whose weights the zoo has from there; with the budget full."""
     hours: float | None = None
     """Refuse to begin if the trainings would take longer."""
 
@@ -60,6 +62,11 @@ class ReproduceConfig:
     def __post_init__(self) -> None:
         if self.cifar not in (None, *CIFAR):
             raise unknown("form of CIFAR-10", self.cifar, CIFAR)
+        if self.zoo and self.budget != "full":
+            raise UserError(
+                f"`zoo=true`, `budget={self.budget}`: the networks of the zoo are those of `budget=full`; "
+                "give that, or leave out `zoo`"
+            )
         Machine(precision=self.precision)  # refuses what it does not know
         for name, n in (("n", self.n), ("n_strong", self.n_strong)):
             if n is not None and n < 1:
@@ -84,7 +91,8 @@ class ReproduceConfig:
         if self.n is not None or self.n_strong is not None:
             side = self.side(on)
             images = f"{side.n:,} test images, {side.n_strong:,} under attacks that take long"
-        return "; ".join(said for said in (self.side(on).cut, precision, images) if said)
+        zoo = "weights of the zoo, trained in bf16-mixed" if self.zoo else ""
+        return "; ".join(said for said in (self.side(on).cut, precision, zoo, images) if said)
 
     def on_machine(self, values: Values) -> Values:
         """A training's nested values, in this precision."""
@@ -100,10 +108,17 @@ class ReproduceConfig:
     def command(self, name: str) -> str:
         """What remakes one result."""
         flags = "" if self.precision == "32-true" else f" --precision {self.precision}"
+        flags += " --zoo true" if self.zoo else ""
         flags += "" if self.n is None else f" --n {self.n}"
         flags += "" if self.n_strong is None else f" --n-strong {self.n_strong}"
         return f"hardball reproduce {name} --budget {self.budget}{flags}"
 
     def folder(self, training: str) -> Path:
         """Of a training."""
+        if self.entry(training):
+            return self.out / "zoo" / training
         return (self.runs or self.out / "runs") / training
+
+    def entry(self, training: str) -> str | None:
+        """The zoo's network to take in its place."""
+        return TRAININGS[training].zoo if self.zoo else None

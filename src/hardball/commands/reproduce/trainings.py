@@ -7,6 +7,7 @@ from rich.console import Console
 
 from hardball.commands.cost import most_sample_steps, speed_of
 from hardball.commands.reproduce.config import ReproduceConfig
+from hardball.commands.reproduce.from_zoo import placed, refuse_epochs
 from hardball.commands.reproduce.sweeps import sweep_plan
 from hardball.commands.train import TrainConfig, train
 from hardball.data import Dataset, load_dataset
@@ -49,10 +50,11 @@ def estimate(config: ReproduceConfig) -> Estimate:
     Raises:
         MissingExtra: matplotlib is not installed.
         UserError: an unknown name or budget, data that are not there, a run of other settings or one
-            that ended without weights, or more than `hours`.
+            that ended without weights, epochs asked of the zoo, or more than `hours`.
     """
     require("the paper's figures need", "matplotlib")
     planned = plan(config.names, config.size.without)
+    refuse_epochs(config, planned)
     # all data are looked at first: nothing starts where some of them are missing
     sides = {training.on for training in planned.trainings.values()}
     images = {on: load_dataset(*config.data_of(on), "train") for on in sorted(sides)}
@@ -81,7 +83,7 @@ def _trainings_due(
     speeds: dict[str, float] = {}
     due = []
     for name, training in planned.trainings.items():
-        if RunFolder(config.folder(name)).outcome_file.exists():
+        if config.entry(name) or RunFolder(config.folder(name)).outcome_file.exists():
             continue
         asked = TrainConfig.of(_asked(config, training))
         if training.on not in speeds:
@@ -101,12 +103,15 @@ def _asked(config: ReproduceConfig, training: Training) -> Values:
 def trained(
     config: ReproduceConfig, name: str, training: Training, console: Console
 ) -> dict[str, Any]:
-    """Train, or take up, or find again; how it went."""
+    """Train, or take up, or find again, or take from the zoo; how it went."""
     folder = config.folder(name)
     console.print(f"\n{name}", style="bold", highlight=False)
+    wanted = TrainConfig.of({**_asked(config, training), "out": folder})
+    if config.entry(name):
+        return placed(config, name, training, wanted)
     origin = None if training.start is None else config.folder(training.start)
     run = train(
-        TrainConfig.of({**_asked(config, training), "out": folder}),
+        wanted,
         origin=origin,
         resume=RunFolder(folder).config_file.exists(),
         console=console,
