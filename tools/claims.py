@@ -18,11 +18,16 @@ from typing import Any
 from marked import commands, filled
 
 from hardball import zoo
+from hardball.commands.cost import most_sample_steps
+from hardball.commands.sweep.grid import Grid
+from hardball.commands.sweep.trial import Trial
+from hardball.commands.train import TrainConfig
 from hardball.report.blocks import Table
 from hardball.report.demo import numbers
 from hardball.report.reproduction_text import claims, trainings
 from hardball.report.smoothing_tables import study_table
-from hardball.reproduction import BUDGETS
+from hardball.reproduction import BUDGETS, RECIPES, Recipe, plan
+from hardball.reproduction.parts import Sweep
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.append(str(ROOT / "benchmarks"))
@@ -53,6 +58,51 @@ def reproduction() -> str:
     found = results()
     groups = {name: [one for one in found if one["budget"] == name] for name in BUDGETS}
     return "".join(_of_budget(name, groups[name]) for name in reversed(BUDGETS) if groups[name])
+
+
+LENGTHS = {"full": "in full", "short": "shortened", "quick": "small data", None: "not run"}
+"""budget of a result → how far it is from the paper's training."""
+IMAGES = {"mnist": 59_000, "cifar": 49_000}
+"""Trained on, without those held out."""
+
+
+def overview() -> str:
+    """Every table and figure: how far it was run, how many of its claims show, what it costs in full."""
+    known = {one["name"]: one for one in results()}
+    rows = []
+    for name, recipe in RECIPES.items():
+        found = known.get(name, {"budget": None, "answers": []})
+        rows.append(
+            [
+                f"`{name}`",
+                recipe.title,
+                LENGTHS[found["budget"]],
+                _count(found["answers"]),
+                _cost(name, recipe),
+            ]
+        )
+    head = ["", "what", "run", "claims that show", "sample-steps in full"]
+    return tables.table(head, rows) + "\n"
+
+
+def _count(told: list[dict[str, Any]]) -> str:
+    asked = [one["holds"] for one in told if one["holds"] is not None]
+    return f"{sum(asked)} of {len(asked)}" if asked else "–"
+
+
+def _cost(name: str, recipe: Recipe) -> str:
+    """Sample-steps of its trainings, those that it starts from among them."""
+    full = BUDGETS["full"]
+    steps = sum(
+        most_sample_steps(TrainConfig.of(one.values(full)), IMAGES[one.on])
+        for one in plan([name]).trainings.values()
+    )
+    if any(isinstance(part, Sweep) for part in recipe.parts.values()):
+        grid = Grid.of(full.tried)
+        trials = [Trial.of(grid.base, own, trusted=False) for own in grid.own_settings()]
+        steps += sum(most_sample_steps(one.config(Path()), IMAGES["mnist"]) for one in trials)
+        return f"{len(trials)} trials, at most {steps / 1e6:,.0f} M"
+    return f"{steps / 1e6:,.0f} M" if steps else "–"
 
 
 def _of_budget(name: str, found: list[dict[str, Any]]) -> str:
@@ -398,6 +448,7 @@ PARTS: dict[str, Callable[[], str]] = {
     "front-variants": front_variants,
     "front-and-fast": front_and_fast,
     "reproduction": reproduction,
+    "overview": overview,
     "table1": table1,
     "demo": demo,
     "verdicts": verdicts,
