@@ -19,8 +19,9 @@ import hardball
 from hardball import ThreatModel, UserError
 from hardball.attacks import AUTOATTACK, AutoAttackPart, autoattack_flags
 from hardball.attacks.autoattack import FLAGS, PARTS
-from hardball.losses import correct, margin
+from hardball.losses import correct
 from hardball.seeding import generators
+from promises import check, logits_of
 
 THREATS = [ThreatModel("linf", 0.08), ThreatModel("l2", 0.5)]
 each_threat = pytest.mark.parametrize("threat", THREATS, ids=str)
@@ -46,22 +47,6 @@ def random_problem(classes, *, seed=0, count=20):
     labels = logits_of(model, images).argmax(dim=1)
     labels[:3] = (labels[:3] + 1) % classes
     return model, images, labels
-
-
-def logits_of(model, images):
-    with torch.no_grad():
-        return model(images)
-
-
-def check(found, model, images, labels, threat):
-    """What an attack promises about what it returns."""
-    assert threat.allows(found.examples, images).all()
-    logits = logits_of(model, found.examples)
-    assert torch.equal(found.fooled, ~correct(logits, labels))
-    torch.testing.assert_close(found.loss, margin(logits, labels).float(), rtol=1e-4, atol=1e-4)
-    clean = ~correct(logits_of(model, images), labels)
-    assert (found.fooled >= clean).all()
-    assert torch.equal(found.examples[clean], images[clean])
 
 
 def test_the_four_parts_are_those_of_the_standard_version():

@@ -10,6 +10,7 @@ from hardball import PGD, Targeted, ThreatModel, UserError
 from hardball.losses import LOSSES, correct
 from hardball.seeding import generators
 from hardball.threats import GEOMETRIES
+from promises import logits_of
 
 CLASSES = 10
 RADII = {"linf": 0.08, "l2": 0.3, "l0": 2.0, "unbounded": 1.0}
@@ -22,11 +23,6 @@ def problem(digits, digits_net):
     """(model, images, labels): 40 digits, a few of which the model gets wrong."""
     some = digits.rows(slice(40, 80))
     return deepcopy(digits_net).double(), some.images.double(), some.labels
-
-
-def logits_of(model, images):
-    with torch.no_grad():
-        return model(images)
 
 
 @each_threat

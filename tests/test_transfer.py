@@ -11,13 +11,9 @@ from hardball import PGD, ThreatModel, UserError
 from hardball.attacks import AutoAttackPart, Targeted, Transfer
 from hardball.losses import correct, margin
 from hardball.seeding import generators
+from promises import logits_of
 
 THREAT = ThreatModel("linf", 0.1)
-
-
-def logits_of(model, images):
-    with torch.no_grad():
-        return model(images)
 
 
 def network(seed, classes=10):
