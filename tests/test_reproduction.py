@@ -27,6 +27,7 @@ from hardball.errors import UserError
 from hardball.evaluation.checks.budget import BUDGETS as CHECKS
 from hardball.evaluation.sanity import Doubt
 from hardball.presets import merged
+from hardball.report import reproduction_figures
 from hardball.reproduction import BUDGETS, RECIPES, TRAININGS, plan
 from hardball.reproduction.answers import answers
 from hardball.reproduction.parts import Accuracy, Checks, Part
@@ -275,6 +276,18 @@ def test_answers_about_curves() -> None:
     assert holds("fig7", {"": {"runs": [ramp]}}) == [True, True]
     flat = curve("iat-0.5", [0.1, 0.2, 0.4, 0.5], [1.0, 0.1, 0.3, 0.4])
     assert holds("fig7", {"": {"runs": [flat]}}) == [False, False]
+
+
+@pytest.mark.parametrize(
+    ("eps", "shown"),
+    [(8 / 255, "8/255"), (32 / 255, "32/255"), (0.4, "0.4"), (0.6000000000000001, "0.6")],
+)
+def test_radii_are_drawn_as_the_paper_writes_them(eps: float, shown: str) -> None:
+    for before, words in ((eps, f"ε = {shown}"), (0.01, f"ε from 0.01 to {shown}")):
+        ran = {"name": "at", "epoch": [1, 2], "adv_loss": [2.0, 1.0], "eps": [before, eps]}
+        axes = reproduction_figures.figure("fig7", "Loss", {"": {"runs": [ran]}}, "").axes[0]
+        _, labels = axes.get_legend_handles_labels()
+        assert labels[0] == f"at, {words}"
 
 
 def test_answers_about_segments() -> None:

@@ -71,13 +71,14 @@ def overview() -> str:
     known = {one["name"]: one for one in results()}
     rows = []
     for name, recipe in RECIPES.items():
-        found = known.get(name, {"budget": None, "answers": []})
+        found = known.get(name, {"budget": None})
+        told = [] if found["budget"] in (None, "quick") else found["answers"]  # of other data
         rows.append(
             [
                 f"`{name}`",
                 recipe.title,
                 LENGTHS[found["budget"]],
-                _count(found["answers"]),
+                _count(told),
                 _cost(name, recipe),
             ]
         )

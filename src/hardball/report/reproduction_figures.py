@@ -1,5 +1,6 @@
 """The paper's figures, remade: results of a recipe's parts in, one matplotlib figure out."""
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -67,12 +68,19 @@ def _curves(parts: Parts) -> "Figure":
     return drawn
 
 
+def _radius(eps: float) -> str:
+    """0.4, and 8/255 as the paper writes it."""
+    short, steps = f"{eps:.4g}", round(255 * eps)
+    if math.isclose(float(short), eps) or not math.isclose(steps, 255 * eps):
+        return short
+    return f"{steps}/255"
+
+
 def _curve(axes: "Axes", number: int, run: Mapping[str, Any]) -> None:
     look = {**style.line(number), "marker": "o", "markersize": 3}
     ends = run["eps"][0], run["eps"][-1]
-    radius = (
-        f"ε = {ends[0]:.4g}" if ends[0] == ends[1] else f"ε from {ends[0]:.4g} to {ends[1]:.4g}"
-    )
+    first, last = map(_radius, ends)
+    radius = f"ε = {first}" if first == last else f"ε from {first} to {last}"
     axes.plot(run["epoch"], run["adv_loss"], **look, label=f"{run['name']}, {radius}")
 
 
@@ -89,7 +97,7 @@ def _planes(parts: Parts) -> "Figure":
     """Surface and view from above of each part, in a column."""
     return landscape_figures.planes(
         [
-            (f"{part['run']['name']}, ε = {part['eps']:.4g}", part["steps"], plane)
+            (f"{part['run']['name']}, ε = {_radius(part['eps'])}", part["steps"], plane)
             for part in parts.values()
             for plane in part["planes"]
         ]
@@ -143,7 +151,7 @@ def _bars(run: Mapping[str, Any]) -> list[Bar]:
         rows = [(f"clean (n={measured['n']:,})", measured["clean"], 0.5)]
         before = None
         for row in measured["scores"]:
-            then = f"ε={row['eps']:.3g} " if row["eps"] != before else "+ "
+            then = f"ε={_radius(row['eps'])} " if row["eps"] != before else "+ "
             rows.append((then + row["attack"], row["after"], 1.0))
             before = row["eps"]
         for label, row, alpha in rows:
