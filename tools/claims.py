@@ -108,10 +108,13 @@ def _cost(name: str, recipe: Recipe) -> str:
 
 def _of_budget(name: str, found: list[dict[str, Any]]) -> str:
     cuts = sorted({one["cut"] for one in found if one["cut"]})
-    said = "".join(f"Cut: {cut}.\n\n" for cut in cuts)
+    said = f"{BUDGETS[name].about}.\n\n" if name == "quick" else ""
+    said += "".join(f"Cut: {cut}.\n\n" for cut in cuts)
     pictures = "".join(
         f"![{one['title']}](../results/figures/{one['name']}.png)\n\n" for one in found
     )
+    if name == "quick":  # no word on claims that are about other data
+        found = [one | {"answers": [a | {"holds": None} for a in one["answers"]]} for one in found]
     return f"### `--budget {name}`\n\n{said}{claims(found)}\n{trainings(found)}\n{pictures}"
 
 

@@ -179,7 +179,7 @@ def _swept(parts: Parts) -> "Figure":
     """The trials and how each ended."""
     (part,) = parts.values()
     rows = [list(row[:5]) for row in sweep_tables.rows(part)]
-    drawn = style.blank(8.4, 1.6 + 0.24 * len(rows))
+    drawn = style.blank(8.4, 0.9 + 0.2 * (1 + len(rows)))
     _text_table(drawn.subplots(), sweep_tables.HEADINGS[:5], rows)
     return drawn
 
