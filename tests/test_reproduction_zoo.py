@@ -39,6 +39,8 @@ def test_an_entry_was_trained_as_the_paper_says(name: str) -> None:
     assert known["seed"] == training.seed
     assert known["origin"] == training.start
     assert f"weights of the zoo, trained in {known['precision']}" in asked(Path()).cut("mnist")
+    assert "zoo" in asked(Path()).cut("mnist", [name, "standard"])
+    assert "zoo" not in asked(Path()).cut("mnist", ["iat-0.5"])  # nothing is taken from there
 
 
 @pytest.mark.parametrize("name", FROM_ZOO)
@@ -59,10 +61,8 @@ def test_placed_as_a_run(name: str, tmp_path: Path) -> None:
     assert said["zoo"] == TRAININGS[name].zoo
     assert "| of the zoo |" in trainings([{"trainings": {name: said}}])
     trained = {**said, "minutes": 7.5}
-    for order in (
-        [said, trained],
-        [trained, said],
-    ):  # a training of one's own is the one to tell of
+    # a training of one's own is the one to tell of
+    for order in ([said, trained], [trained, said]):
         assert "| 7.5 |" in trainings([{"trainings": {name: one}} for one in order])
 
 

@@ -37,13 +37,9 @@ def claims(results: Iterable[Mapping[str, Any]]) -> str:
 
 def trainings(results: Iterable[Mapping[str, Any]]) -> str:
     """A table in Markdown of the trainings behind recipes, each once."""
-    every: dict[str, Any] = {}
-    for found in results:
-        for name, one in found["trainings"].items():
-            if (
-                name not in every or every[name]["minutes"] is None
-            ):  # from the zoo: not trained here
-                every[name] = one
+    told = [pair for found in results for pair in found["trainings"].items()]
+    # the last of a name counts, one that was trained here before one of the zoo
+    every = dict(sorted(told, key=lambda pair: pair[1]["minutes"] is not None))
     lines = [
         "| training | epochs | ended | sample-steps | minutes |",
         "| --- | --- | --- | --- | --- |",

@@ -1,5 +1,6 @@
 """What is asked of `hardball reproduce`."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TypeVar
@@ -84,14 +85,15 @@ class ReproduceConfig:
         """The numbers for a data set."""
         return self.size.cifar if on == "cifar" else self.size
 
-    def cut(self, on: On) -> str:
-        """What is otherwise than in the paper."""
+    def cut(self, on: On, trainings: Iterable[str] = TRAININGS) -> str:
+        """What is otherwise than in the paper, of a result of these trainings."""
         precision = "" if self.precision == "32-true" else f"trainings in {self.precision}"
         images = ""
         if self.n is not None or self.n_strong is not None:
             side = self.side(on)
             images = f"{side.n:,} test images, {side.n_strong:,} under attacks that take long"
-        zoo = "weights of the zoo, trained in bf16-mixed" if self.zoo else ""
+        taken = any(map(self.entry, trainings))
+        zoo = "weights of the zoo, trained in bf16-mixed" if taken else ""
         return "; ".join(said for said in (self.side(on).cut, precision, zoo, images) if said)
 
     def on_machine(self, values: Values) -> Values:

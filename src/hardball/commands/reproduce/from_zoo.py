@@ -8,7 +8,7 @@ from hardball.commands.train import TrainConfig
 from hardball.errors import UserError
 from hardball.reproduction import Planned, Recipe, Training
 from hardball.reproduction.parts import Curves, Settling
-from hardball.runs import FINISHED, Outcome, RunFolder
+from hardball.runs import FINISHED, Config, Outcome, RunFolder
 from hardball.training.fit import describe
 
 
@@ -36,7 +36,7 @@ def _looked_into(recipe: Recipe) -> list[str]:
 def placed(
     config: ReproduceConfig, name: str, training: Training, wanted: TrainConfig
 ) -> dict[str, Any]:
-    """Lay the zoo's weights of a training out as its run; how it was trained.
+    """Lay the zoo's weights of a training out as its run; how it was trained, and where they are from.
 
     Args:
         config: what is reproduced.
@@ -49,22 +49,17 @@ def placed(
         Damaged: see `zoo.load`.
     """
     entry = zoo.entry(str(config.entry(name)))
-    entry.model()
+    entry.model()  # seen to be whole
     model, known = entry.config["model"], entry.config["training"]
     spec = wanted.model.spec(wanted.data.name, model["shape"], model["classes"])
     if model != spec or entry.config["eps"] != training.eps:
         raise UserError(
             f"{entry.path} is not the network of {name}; restore it, or leave out `zoo`"
         )
-    origin = None
-    if training.start is not None:
-        start = RunFolder(config.folder(training.start))
-        digest = storage.digest(storage.read_bytes(start.weights_file, "weights"))
-        origin = {"path": str(start.path), "sha256": digest}
-    data = {"name": wanted.data.name, "root": str(wanted.data.root)}
-    about = {"data": data, "model": spec, "origin": origin}
     run = RunFolder(config.folder(name))
     if not run.config_file.exists():
+        data = {"name": wanted.data.name, "root": str(wanted.data.root)}
+        about = {"data": data, "model": spec, "origin": _origin(config, training)}
         run.create(describe(wanted.curriculum, wanted.settings, about))
     content = storage.read_bytes(entry.path / zoo.WEIGHTS, "weights")
     storage.write_atomically(run.weights_file, content)
@@ -77,13 +72,26 @@ def placed(
         seconds=0.0,
     )
     run.write_outcome(outcome)
+    return told(outcome, known["command"], known["seed"]) | {"minutes": None, "zoo": entry.name}
+
+
+def _origin(config: ReproduceConfig, training: Training) -> Config | None:
+    """The run that it starts from, as config.yaml names it."""
+    if training.start is None:
+        return None
+    start = RunFolder(config.folder(training.start))
+    digest = storage.digest(storage.read_bytes(start.weights_file, "weights"))
+    return {"path": str(start.path), "sha256": digest}
+
+
+def told(outcome: Outcome, command: str, seed: int) -> dict[str, Any]:
+    """What NAME.json says of a training."""
     return {
-        "command": known["command"],
-        "status": FINISHED,
-        "epochs": known["epochs"],
-        "eps": training.eps,
-        "sample_steps": known["sample_steps"],
-        "minutes": None,
-        "seed": known["seed"],
-        "zoo": entry.name,
+        "command": command,
+        "status": outcome.status,
+        "epochs": outcome.epochs,
+        "eps": outcome.eps,
+        "sample_steps": outcome.sample_steps,
+        "minutes": round(outcome.seconds / 60, 1),
+        "seed": seed,
     }

@@ -83,7 +83,7 @@ def _make(
         "paper": recipe.claim,
         "answers": answers(name, parts, CLASSES),
         "budget": size.name,
-        "cut": config.cut(recipe.on) if recipe.trains else "",
+        "cut": config.cut(recipe.on, recipe.trainings) if recipe.trains else "",
         "trainings": {one: runs[one] for one in recipe.trainings},
         "command": config.command(name),
         "machine": environment.facts(),

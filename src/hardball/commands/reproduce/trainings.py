@@ -7,7 +7,7 @@ from rich.console import Console
 
 from hardball.commands.cost import most_sample_steps, speed_of
 from hardball.commands.reproduce.config import ReproduceConfig
-from hardball.commands.reproduce.from_zoo import placed, refuse_epochs
+from hardball.commands.reproduce.from_zoo import placed, refuse_epochs, told
 from hardball.commands.reproduce.sweeps import sweep_plan
 from hardball.commands.train import TrainConfig, train
 from hardball.data import Dataset, load_dataset
@@ -122,15 +122,7 @@ def trained(
         raise KeyboardInterrupt
     verb = f"extend {training.start}" if training.start else "train"
     flags = short_flags(config.on_machine(training.values(config.size)))
-    return {
-        "command": f"hardball {verb} {flags} --out {name}",
-        "status": outcome.status,
-        "epochs": outcome.epochs,
-        "eps": outcome.eps,
-        "sample_steps": outcome.sample_steps,
-        "minutes": round(outcome.seconds / 60, 1),
-        "seed": training.seed,
-    }
+    return told(outcome, f"hardball {verb} {flags} --out {name}", training.seed)
 
 
 def without_weights(config: ReproduceConfig, training: Training) -> str | None:
