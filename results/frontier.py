@@ -132,6 +132,8 @@ ROWS += [
     for row in ROWS
     if row.name in ("mnist-fast", "mnist-front", "ibp, front")
 ]
+
+
 def measured(row: Row, folder: Path, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     """The test figures of a trained run, each with its interval."""
     data = hb.load_dataset("mnist", arguments.data_root, "test")
