@@ -21,7 +21,6 @@ from running import command, parser, train, write
 
 import hardball as hb
 from hardball import environment
-from hardball.data import split_validation
 from hardball.runs import RunFolder
 
 FAST = "train --preset mnist-fast --curriculum iterative --eps 0.4"
@@ -73,9 +72,8 @@ VARIANTS = {
 
 def held_out(folder: Path, root: Path) -> hb.Dataset:
     """The training images that this run never trained on."""
-    config = RunFolder(folder).config()
-    whole = hb.load_dataset("mnist", root)
-    return split_validation(whole, config["validation"] or 1000, config["seed"])[1]
+    settings = hb.Settings.of(RunFolder(folder).config())
+    return settings.hold_out(hb.load_dataset("mnist", root))[1]
 
 
 def measure(folder: Path, root: Path, processes: int) -> dict[str, Any]:

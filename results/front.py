@@ -29,7 +29,6 @@ from running import command, parser, write
 
 import hardball as hb
 from hardball import environment
-from hardball.data import split_validation
 from hardball.runs import RunFolder
 
 RADII = (0.3, 0.4, 0.45)
@@ -181,7 +180,7 @@ def measured(arguments: argparse.Namespace) -> dict[str, Any]:
         data = hb.load_dataset(config["data"]["name"], root, "test")
     else:
         whole = hb.load_dataset(config["data"]["name"], root)
-        data = split_validation(whole, config["validation"] or 1000, config["seed"])[1]
+        data = hb.Settings.of(config).hold_out(whole)[1]
     model = hb.load_run(run).model
     exact = hb.protocols.named(
         ["front-pgd-200", "front-pgd-margin-100-x5", "front-targeted-pgd-20"]

@@ -16,7 +16,7 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from commands import PACKAGE, TINY, own
-from hardball import __version__, load_dataset
+from hardball import Settings, __version__, load_dataset, load_run
 from hardball.cli.main import COMMANDS, Group, main
 
 Ended = tuple[int, str, str]
@@ -174,6 +174,18 @@ def test_train_extend_and_evaluate(hardball: Hardball) -> None:
     weights = ("evaluate", "at-0.1/weights.safetensors", "--data", "digits", "--n", 50)
     code, _, err = hardball(*weights, "--model-args", "{width: 4}", "--eps", "[0.05]")
     assert (code, err) == (0, "")
+
+
+def test_an_extension_is_validated_on_what_its_origins_never_saw(hardball: Hardball) -> None:
+    assert hardball(*RUN, "--out", "one", "--seed", 3)[0] == 0
+    for number, (there, out) in enumerate((("one", "two"), ("two", "three"))):
+        words = ("extend", there, "--eps", 0.2, "--epochs", 1, "--seed", number, "--out", out)
+        assert hardball(*words)[0] == 0
+        run = load_run(Path(out))
+        _, held = Settings(seed=3, validation=1000).hold_out(load_dataset("digits"))
+        with torch.no_grad():
+            right = run.model(held.images).argmax(1) == held.labels
+        assert run.history[-1]["val_accuracy"] == pytest.approx(right.float().mean().item())
 
 
 STRIPES = """
@@ -343,6 +355,14 @@ BAD: dict[str, tuple[tuple[object, ...], str]] = {
     "extend another": (
         ("extend", "r", "--eps", 0.1, "--model-args", "{width: 5}"),
         "of another architecture: convs.0.weight is [4, 1, 3, 3] there and [5, 1, 3, 3]",
+    ),
+    "extend with more held out": (
+        ("extend", "r", "--eps", 0.1, "--validation", 1100, "--out", "new"),
+        "--validation 1100, but r held out 1000 images and was trained on the others; allowed is 1 … 1000",
+    ),
+    "extend with others held out": (
+        ("extend", "r", "--eps", 0.1, "--validation-seed", 5, "--out", "new"),
+        "--validation-seed 5, but r held out its images by 0 and was trained on the others",
     ),
     "extend a tensor": (("extend", "w.st", "--eps", 0.1), "of another architecture: missing"),
     "evaluate nothing": (("evaluate", "no"), "no run and no weights at no"),

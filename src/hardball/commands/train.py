@@ -174,6 +174,8 @@ def train(
     if not resume:
         RunFolder(out).refuse_if_taken()
     data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
+    if origin is not None and origin.is_dir():
+        settings = _holding_out_the_same(settings, config.data.name, len(data), origin)
     about: Config = {
         "data": {"name": config.data.name, "root": str(config.data.root)},
         "model": config.model.spec(config.data.name, data.shape, data.classes),
@@ -297,6 +299,33 @@ def inherited(origin: Path) -> dict[str, Any]:
         if known.get("front"):
             found["model"] |= {"front": known["front"], "front_args": known.get("front_args") or {}}
     return found
+
+
+def _holding_out_the_same(settings: Settings, data: str, whole: int, origin: Path) -> Settings:
+    """The settings of an extension on the same data: what the origin did not hold out, its weights were
+    trained on, so that validation there would flatter.
+
+    Raises:
+        UserError: another part, or a larger one, is asked for.
+    """
+    known = RunFolder(origin).config()
+    if (known.get("data") or {}).get("name") != data:
+        return settings
+    which = ("seed", "validation", "validation_seed")
+    there = Settings.of({name: known[name] for name in which if name in known})
+    asked, held = settings.validation_seed, there.held_of(whole)
+    if asked is not None and asked != there.held_out_by:
+        raise UserError(
+            f"`validation_seed={asked}`, but {origin} held out its images by {there.held_out_by} and "
+            "was trained on the others; leave it out"
+        )
+    if settings.held_of(whole) > held:
+        raise UserError(
+            f"`validation={settings.held_of(whole)}`, but {origin} held out {held} images and was "
+            f"trained on the others; allowed is 1 … {held}"
+        )
+    own = None if settings.seed == there.held_out_by else there.held_out_by
+    return replace(settings, validation_seed=own)
 
 
 def weights_of(origin: Path) -> Path:

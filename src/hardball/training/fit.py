@@ -16,7 +16,7 @@ from torch import nn
 from hardball import storage
 from hardball._version import __version__
 from hardball.attacks import PGD
-from hardball.data import Dataset, split_validation
+from hardball.data import Dataset
 from hardball.errors import UserError
 from hardball.perf import fast, keep_memory
 from hardball.runs import INTERRUPTED, Config, Run, RunFolder
@@ -37,6 +37,7 @@ SCHEMA = 2
 LATER = {(".attack.step_decay", "False"), (".attack.restarts", "1")}
 LATER |= {(".attack.finish_restarts", "None"), (".attack.finish_reach", "None")}
 LATER |= {(".attack.validation_leap", "False")}
+LATER |= {(".validation_seed", "None")}
 LATER |= {(".objective.regularise", "0.0"), (".objective.tolerance", "0.5")}
 """Settings that earlier versions did not have, at the values that they stood for: runs of these can be
 resumed."""
@@ -105,8 +106,7 @@ def fit(
     curriculum = curriculum if epochs is None else curriculum.lasting(epochs)
     settings.check_target(curriculum.largest)
     if validation is None:
-        held = settings.validation or max(1, min(1000, len(data) // 10))
-        data, validation = split_validation(data, held, settings.seed)
+        data, validation = settings.hold_out(data)
     kind = _checked(curriculum, settings, len(data), len(validation))
     config = describe(curriculum, settings, about)
     folder = None if out is None else RunFolder(Path(out))

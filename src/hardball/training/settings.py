@@ -6,7 +6,7 @@ from typing import Any, Self, get_type_hints
 
 from hardball import names
 from hardball.attacks import PGD
-from hardball.data import AUGMENTATIONS
+from hardball.data import AUGMENTATIONS, Dataset, split_validation
 from hardball.errors import UserError, unknown
 from hardball.threats import GEOMETRIES, ThreatModel
 from hardball.training.attack import TrainingAttack
@@ -52,6 +52,9 @@ class Settings:
     tenth of them, at most 1000)."""
     seed: int = 0
     """Seed of the order, the random starts, the held-out part and the initial weights."""
+    validation_seed: int | None = None
+    """Seed of the held-out part, where it is not `seed`: that of the run that is extended, so that
+    nothing is held out which its weights were trained on."""
 
     def __post_init__(self) -> None:
         if self.augmentation not in AUGMENTATIONS:
@@ -60,8 +63,10 @@ class Settings:
             value = getattr(self, name)
             if value is not None and value < 1:
                 raise UserError(f"{name}={value}; allowed is 1 or more")
-        if not 0 <= self.seed < 2**63:
-            raise UserError(f"seed={self.seed}; allowed is 0 or more, below 2⁶³")
+        for name in ("seed", "validation_seed"):
+            value = getattr(self, name)
+            if value is not None and not 0 <= value < 2**63:
+                raise UserError(f"{name}={value}; allowed is 0 or more, below 2⁶³")
         if self.attack.carry and self.augmentation != "none":
             raise UserError(
                 "carry with augment: an image moves from epoch to epoch and its perturbation would "
@@ -108,6 +113,23 @@ class Settings:
         if isinstance(self.augment, bool):
             return "crops" if self.augment else "none"
         return self.augment
+
+    @property
+    def held_out_by(self) -> int:
+        """The seed of the held-out part."""
+        return self.seed if self.validation_seed is None else self.validation_seed
+
+    def held_of(self, whole: int) -> int:
+        """How many of so many training images are held out."""
+        return self.validation or max(1, min(1000, whole // 10))
+
+    def hold_out(self, data: Dataset) -> tuple[Dataset, Dataset]:
+        """(training part, validation part)
+
+        Raises:
+            UserError: nothing would be left to train on.
+        """
+        return split_validation(data, self.held_of(len(data)), self.held_out_by)
 
     def check_target(self, eps: float) -> None:
         """Refuse a target ε outside the threat model, or at which no step would be left.

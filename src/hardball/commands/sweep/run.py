@@ -193,7 +193,7 @@ class _Checked:
         if place not in self.data:
             self.data[place] = load_dataset(*place, "train", trust=config.trust)
         images = self.data[place]
-        held = config.settings.validation or max(1, min(1000, len(images) // 10))
+        held = config.settings.held_of(len(images))
         if held >= len(images):
             raise UserError(f"validation={held} of {len(images)} training images; hold out fewer")
         curriculum = config.curriculum

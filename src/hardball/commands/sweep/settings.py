@@ -13,7 +13,7 @@ from hardball.training.curricula.table import curriculum_class, target_field
 from hardball.training.objectives import objective_class
 from hardball.training.settings import PARTS
 
-TOP = ("eps", "epochs", "norm", "batch_size", "augment", "validation", "seed")
+TOP = ("eps", "epochs", "norm", "batch_size", "augment", "validation", "validation_seed", "seed")
 """Settings outside any group."""
 NAMED = ("data", "model", "curriculum", "objective")
 """Groups whose name may be code outside hardball."""

@@ -17,7 +17,7 @@ from hardball import names, storage
 from hardball.commands.sweep.grid import ProbePlan
 from hardball.commands.sweep.settings import complete
 from hardball.commands.train import TrainConfig, train
-from hardball.data import DATASETS, Dataset, load_dataset, split_validation
+from hardball.data import DATASETS, Dataset, load_dataset
 from hardball.errors import Damaged, StorageError, UserError
 from hardball.evaluation import evaluate, protocols
 from hardball.evaluation.sanity import Doubt
@@ -226,8 +226,7 @@ def _judged(trial: Trial, run: Run, probe: ProbePlan) -> Result:
 def _held_out(config: TrainConfig) -> Dataset:
     """What the training held out: a sweep chooses settings, so it sees no test image."""
     data = load_dataset(config.data.name, config.data.root, "train", trust=config.trust)
-    count = config.settings.validation or max(1, min(1000, len(data) // 10))
-    return split_validation(data, count, config.settings.seed)[1]
+    return config.settings.hold_out(data)[1]
 
 
 def _measured(
