@@ -195,6 +195,7 @@ def run(row: Row, seed: int, arguments: argparse.Namespace) -> dict[str, Any]:
     own = seed + len(base)
     eps = row.trained_for or row.eps
     words = f"{begin} {row.words} --eps {eps} --seed {own} --precision {row.precision}"
+    words += " --validation-seed 0" if own else ""  # all hold out the same images
     words += f" --devices {row.cores}" if row.cores > 1 else ""
     train(f"{words} --accelerator cpu --data-root {arguments.data_root}", folders[0], threads=1)
     outcomes = [json.loads((one / "outcome.json").read_text()) for one in folders]
