@@ -107,7 +107,7 @@ def remade(tmp_path_factory: pytest.TempPathFactory) -> Remade:
     """Most of what is remade from the digits, in one folder: the trainings are shared."""
     out = tmp_path_factory.mktemp("remade")
     names = ["eps05", "fig4", "fig5", "fig6", "fig7", "fig10", "fig12"]
-    names += ["l2-remark", "remark1", "appendix-b", "appendix-c"]
+    names += ["l2-remark", "remark1", "direct", "appendix-b", "appendix-c"]
     with pytest.MonkeyPatch.context() as patch, warnings.catch_warnings():
         warnings.simplefilter("ignore", Doubt)  # the networks have hardly been trained
         shorten(patch)
@@ -272,6 +272,10 @@ def test_answers_about_curves() -> None:
         False,
         True,
     ]
+    seeds = [curve(f"at-0.4{seed}", [0.4] * 2, stuck) for seed in ("", "-seed1", "-seed2")]
+    assert holds("direct", {"": {"runs": seeds}}) == [True]
+    seeds[1] = curve("at-0.4-seed1", [0.4] * 2, learned)
+    assert holds("direct", {"": {"runs": seeds}}) == [False]
     ramp = curve("iat-0.5", [0.1, 0.2, 0.4, 0.5], [1.0, 0.1, 0.2, 1.2])
     assert holds("fig7", {"": {"runs": [ramp]}}) == [True, True]
     flat = curve("iat-0.5", [0.1, 0.2, 0.4, 0.5], [1.0, 0.1, 0.3, 0.4])
@@ -366,7 +370,7 @@ def test_the_page_has_every_result() -> None:
 UNTRAINED = pytest.mark.filterwarnings("ignore::hardball.evaluation.sanity.Doubt")
 """The networks have hardly been trained, which an evaluation says."""
 PAPER = [
-    *("table1", "table2", "l2-remark", "remark1", "eps05", "appendix-b", "appendix-c"),
+    *("table1", "table2", "l2-remark", "remark1", "direct", "eps05", "appendix-b", "appendix-c"),
     *(f"fig{number}" for number in range(1, 14)),
 ]
 

@@ -51,6 +51,18 @@ def _fig1(parts: Found, chance: float) -> list[Answer]:
     ]
 
 
+def _direct(parts: Found, chance: float) -> list[Answer]:
+    least = {run["name"]: min(map(float, run["adv_loss"])) for run in parts[""]["runs"]}
+    return [
+        answer(
+            "training at ε=0.4 stays at the loss of a constant prediction, for every seed",
+            min(least.values()) >= PINNED * chance,
+            least_loss=least,
+            constant=chance,
+        )
+    ]
+
+
 def _fig2(parts: Found, chance: float) -> list[Answer]:
     return curves_fall(parts[""], chance)
 
@@ -220,6 +232,7 @@ def _fig12(parts: Found, chance: float) -> list[Answer]:
 
 _ANSWERS: dict[str, Callable[[Found, float], list[Answer]]] = {
     **TABLES,
+    "direct": _direct,
     "fig1": _fig1,
     "fig2": _fig2,
     "fig2-cifar": _fig2,

@@ -137,6 +137,11 @@ TABLES: dict[str, Recipe] = {
             ),
         },
     ),
+    "direct": Recipe(
+        title="Training loss from random weights at ε=0.4, three seeds",
+        claim="stays at that of a constant prediction, whatever the random weights",
+        parts={"": Curves(runs=("at-0.4", "at-0.4-seed1", "at-0.4-seed2"))},
+    ),
     "eps05": Recipe(
         title="ε=0.5: robust to its own attack, and masked",
         claim="EAT 0.3→0.5 has 80% under the training attack, 30% under 1000 steps of 0.01, 14–20% "

@@ -55,6 +55,8 @@ TRAININGS: dict[str, Training] = {
     "at-0.3": Training(eps=0.3, zoo="mnist-linf-0.3"),
     "at-0.35": Training(eps=0.35),
     "at-0.4": Training(eps=0.4),
+    "at-0.4-seed1": Training(eps=0.4, seed=1),
+    "at-0.4-seed2": Training(eps=0.4, seed=2),
     "eat-0.4": Training(eps=0.4, kind="extended", start="at-0.3", zoo="mnist-linf-0.4-extended"),
     "eat-0.4-standard": Training(eps=0.4, kind="extended", start="standard"),
     "eat-0.35": Training(eps=0.35, kind="extended", start="at-0.3"),
