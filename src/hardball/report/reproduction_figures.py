@@ -55,7 +55,8 @@ def _curves(parts: Parts) -> "Figure":
         _curve(axes, number, run)
     axes.axhline(np.log(10), color="black", lw=0.8, ls=":", label="constant prediction, ln 10")
     moving = [run for run in part["runs"] if len(set(run["eps"])) > 1]
-    axes.set(xlabel="epoch", ylabel="training adversarial loss (nats)", ylim=(0, None))
+    axes.set(xlabel="epoch", ylabel="training adversarial loss (nats)")
+    axes.set_ylim(0, 1.05 * axes.dataLim.ymax)  # also where all losses are the same
     axes.xaxis.set_major_locator(MaxNLocator(integer=True))
     if moving:
         (run,) = moving
