@@ -130,6 +130,7 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
         settings=cell.settings,
     )
     assert run.outcome is not None
+    held = cell.settings.held_of(len(data))
     return {
         "data": cell.data,
         "eps": cell.eps,
@@ -139,8 +140,8 @@ def trained(cell: Cell, root: Path) -> dict[str, Any]:
         "front_args": dict(cell.front_args),
         "augment": cell.augment,
         "epochs": cell.epochs,
-        "train_images": len(data) - min(1000, len(data) // 10),
-        "held_out": min(1000, len(data) // 10),
+        "train_images": len(data) - held,
+        "held_out": held,
         "attack": "PGD-20, one start" + (", behind the front" if cell.front else ""),
         "status": run.outcome.status,
         "training": [round(row["adv_accuracy"], 4) for row in run.history],

@@ -35,6 +35,7 @@ from matplotlib.ticker import (
 )
 from running import command, hardball_json, parser, train, write
 
+import hardball as hb
 from hardball import environment
 from hardball.runs import RunFolder
 
@@ -103,9 +104,8 @@ def epochs(folder: Path) -> list[dict[str, float]]:
 
 
 def trained_on(folder: Path) -> int:
-    """Images of an epoch: MNIST's 60,000 without the part held out (by default 1,000)."""
-    held = RunFolder(folder).config()["validation"]
-    return 60_000 - (1_000 if held is None else int(held))
+    """Images of an epoch: MNIST's 60,000 without the part held out."""
+    return 60_000 - hb.Settings.of(RunFolder(folder).config()).held_of(60_000)
 
 
 def measured(weights: Path, measure: str, n: int, arguments: argparse.Namespace) -> dict[str, Any]:
