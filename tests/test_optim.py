@@ -113,6 +113,7 @@ def test_every_schedule_and_optimiser_is_a_setting() -> None:
         ("finish_steps", 3, "finish_epochs=0 with finish_steps=3; give both, or neither"),
         ("finish_steps", 0, "finish_steps=0; allowed is 1 or more"),
         ("keep_every", 0, "keep_every=0; allowed is 1 or more"),
+        ("final_probe", -1, "final_probe=-1; allowed is 0 or more"),
         ("devices", 0, "devices=0; allowed is 1 or more"),
         ("num_nodes", 0, "num_nodes=0; allowed is 1 or more"),
         ("collapse_patience", 0, "collapse_patience=0; allowed is 1 or more"),

@@ -58,6 +58,10 @@ class Outcome:
     """Of an adaptive curriculum: the smallest ε above `eps` that was tried and not learned …"""
     failed_how: str | None = None
     """… and how it failed: collapse, plateau, masking or non-finite."""
+    probe: dict[str, Any] | None = None
+    """Accuracy of the kept weights on `n` held-out images under the training attack (`trained`) and
+    under stronger ones as well (`accuracy`; `by`: after each), and what that took (`sample_steps`: of
+    the cost above for an adaptive curriculum alone). None: too short a training, nothing to attack."""
 
 
 SECTIONS: dict[str, dict[str, Any]] = {
@@ -214,6 +218,7 @@ class RunFolder:
         content = storage.read_sealed(self.outcome_file, "outcome")
         try:
             found = json.loads(content)
+            found = {"probe": None} | found  # earlier versions had none
             return Outcome(**{field.name: found[field.name] for field in fields(Outcome)})
         except (ValueError, KeyError, TypeError, RecursionError) as error:
             raise Damaged(

@@ -19,7 +19,7 @@ from hardball.reproduction.parts import (
 from hardball.reproduction.trainings import TRAININGS, On
 
 AUTOATTACK = ("apgd-ce", "apgd-t", "fab-t", "square")
-"""Its standard version."""
+"""Its standard version. Named here too: a list of recipes needs no PyTorch."""
 STRONG = ("pgd-200-x10", "pgd-margin-100-x5", *AUTOATTACK)
 SECTION_33 = ("pgd-25@0.05", "pgd-1000@0.01", "pgd-raw-2000@5e4")
 """The training attack at ε=0.5, then those of section 3.3: smaller steps, raw gradients."""

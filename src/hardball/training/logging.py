@@ -152,7 +152,8 @@ class Watcher:
         self._console.print(self._words(line), highlight=False, soft_wrap=True)
 
     def say(self, message: str) -> None:
-        """One line for the person watching."""
+        """One line for the person watching, after the epochs that it follows."""
+        self._print_epoch()
         self._console.print(self._words(message), highlight=False, soft_wrap=True, markup=False)
 
 

@@ -8,6 +8,7 @@ import time
 import warnings
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -38,13 +39,16 @@ from hardball.training.curricula import Curriculum
 from hardball.training.distributed import agree, in_first
 from hardball.training.ema import Average, copied
 from hardball.training.interrupt import Interrupt
+from hardball.training.last_look import is_masked, last_look
 from hardball.training.live import Attacked
 from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import (
     collapse_message,
     increase_message,
+    masked_message,
     non_finite_message,
     of_noise,
+    probe_message,
     unchanged,
 )
 from hardball.training.passes import Passes, check_classes
@@ -106,6 +110,7 @@ class Trainer:
         )
         self.steps = math.ceil(len(train) / settings.batch_size)
         self.floor = stopping.constant_loss(train.labels, train.classes)
+        self.chance = float(train.labels.bincount().max()) / len(train)
         self.epoch = self.step = 0
         self.sample_steps = 0
         self.seconds = 0.0
@@ -146,6 +151,8 @@ class Trainer:
             outcome = self._loop(watcher, interrupt)
             if outcome.status != INTERRUPTED:
                 self._keep_good()
+            if outcome.status in (FINISHED, STOPPED):
+                outcome = self._looked_at(watcher, outcome)
             self._write(lambda folder: folder.write_outcome(outcome))
             if outcome.status not in self.reported:
                 watcher.say(outcome.message)
@@ -403,6 +410,19 @@ class Trainer:
         if self.good is not None:
             self.model.load_state_dict(self.good)
         self._write(lambda folder: storage.save_weights(self.model, folder.weights_file))
+
+    def _looked_at(self, watcher: Watcher, outcome: Outcome) -> Outcome:
+        """The outcome with a probe of the weights that are kept (overridden)."""
+        asked, passes = self.settings.machine.final_probe, self._done()
+        found = last_look(asked, self.update, self.held, self.threat.at(outcome.eps), passes=passes)
+        if found is None:
+            return outcome
+        said, masked = probe_message(found, outcome.eps), is_masked(found, self.chance)
+        if masked:
+            said = f"{said}: {masked_message(outcome.eps)}"
+        watcher.say(said)
+        message = f"{outcome.message}; {said}" if masked else outcome.message
+        return replace(outcome, message=message, probe=asdict(found))
 
     def _write(self, act: Callable[[RunFolder], object]) -> None:
         """Something into the run's folder, if there is one, by process 0."""

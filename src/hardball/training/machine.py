@@ -21,7 +21,7 @@ PRECISIONS = ("32-true", "tf32", "bf16-mixed")
 
 @dataclass(frozen=True, kw_only=True)
 class Machine:
-    """Where and how fast to train, and what to keep: a run may be resumed with another.
+    """Where and how fast to train, what to keep and what to look at: a run may be resumed with another.
 
     Example:
         >>> hb.Machine(devices=2, accelerator="cpu").precision
@@ -46,6 +46,9 @@ class Machine:
     """Minutes between resume points inside an epoch (one is also made after each epoch)."""
     keep_every: int | None = None
     """Keep the weights of every so many epochs too, in the run's folder epochs/."""
+    final_probe: int | None = None
+    """Held-out images on which the finished weights are tried under stronger attacks, which tells
+    masking (0: none; by default up to 100, as many as 2% of the training's cost pay for)."""
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -54,6 +57,8 @@ class Machine:
             value = getattr(self, field)
             if value is not None and value < 1:
                 raise UserError(f"{field}={value}; allowed is 1 or more")
+        if self.final_probe is not None and self.final_probe < 0:
+            raise UserError(f"final_probe={self.final_probe}; allowed is 0 or more")
         if not self.save_minutes >= 0:
             raise UserError(f"save_minutes={self.save_minutes}; allowed is 0 or more")
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from hardball.runs import COLLAPSED, FINISHED, NON_FINITE, STOPPED
 from hardball.training.curricula import Adaptive, Curriculum
-from hardball.training.curricula.steering import State
+from hardball.training.curricula.steering import Probe, State
 
 
 def unchanged(text: str) -> str:
@@ -80,6 +80,23 @@ def non_finite_message(eps: float, epoch: int, lr: float) -> str:
     return (
         f"non-finite loss or gradient at ε={eps:g} in epoch {epoch}; stopped before the update, "
         f"the last good weights are kept; try a smaller learning rate, e.g. lr={smaller:g}"
+    )
+
+
+def probe_message(found: Probe, eps: float) -> str:
+    """What the probe at the end of a training found."""
+    return (
+        f"probe of {found.n} held-out images at ε={eps:g}: {found.trained:.1%} withstand the training "
+        f"attack, {found.accuracy:.1%} stronger ones as well"
+    )
+
+
+def masked_message(eps: float) -> str:
+    """What that says of the validation accuracy, and what to do."""
+    return (
+        "masked, so the accuracy under the training attack means nothing here; evaluate the weights "
+        "(hardball evaluate RUN --protocol checklist), or look for the largest ε that is learned: "
+        f"hardball train --curriculum adaptive --eps {eps:g}"
     )
 
 

@@ -25,6 +25,9 @@ from hardball.training.update import Update
 if TYPE_CHECKING:
     from lightning_fabric import Fabric
 
+SEED = 2
+"""Last part of the path of a probe's seed; the validation attack has 1."""
+
 QUERIES = 148
 """Of the search among corners: each costs a third of a sample-step."""
 

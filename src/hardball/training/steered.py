@@ -28,11 +28,8 @@ from hardball.training.ema import copied
 from hardball.training.logging import Row, Watcher
 from hardball.training.loop import Trainer
 from hardball.training.messages import search_outcome
-from hardball.training.probe import ProbePlan, probe
+from hardball.training.probe import SEED, ProbePlan, probe
 from hardball.training.settings import Settings
-
-PROBE = 2
-"""Last part of the path of a probe's seed; the validation attack has 1."""
 
 
 class Steered(Trainer):
@@ -45,7 +42,6 @@ class Steered(Trainer):
         super().__init__(*arguments, **more)
         self.state = self.curriculum.begin()
         self.plan = probe_plan(self.curriculum)
-        self.chance = float(self.train.labels.bincount().max()) / len(self.train)
         self.records: list[dict[str, Any]] = []
         self.ladder: list[dict[str, Any]] = []
         self.anchor = self._snapshot()
@@ -185,8 +181,13 @@ class Steered(Trainer):
             failed_how=self.state.how,
         )
 
+    def _looked_at(self, watcher: Watcher, outcome: Outcome) -> Outcome:
+        # every ε that was learned has been probed
+        rung = next((one for one in self.ladder if one["eps"] == outcome.eps), {})
+        return replace(outcome, probe=rung.get("probe"))
+
     def _probed(self) -> Probe:
-        seed = derive(self.settings.seed, 0, 0, PROBE)
+        seed = derive(self.settings.seed, 0, 0, SEED)
         threat = self.threat.at(self.state.trial)
         with self._kept_weights():
             found = probe(self.plan, self.update, self.held, threat, seed=seed)

@@ -23,13 +23,11 @@ from hardball.evaluation import evaluate, protocols
 from hardball.evaluation.sanity import Doubt
 from hardball.presets import Values, merged
 from hardball.runs import COLLAPSED, INTERRUPTED, NON_FINITE, Run, RunFolder, write_json
-from hardball.training.curricula.adaptive import ABOVE_CHANCE
+from hardball.training.curricula.adaptive import ABOVE_CHANCE, MASKED
 from hardball.training.fit import describe, fingerprint
 
 SCHEMA = 1
 """Of trial.json."""
-MASKED = 0.6
-"""Masked: the probe leaves less than this share of the accuracy under the training attack."""
 
 Status = Literal["learned", "masked", "collapsed", "failed"]
 STATUSES: tuple[Status, ...] = ("learned", "masked", "collapsed", "failed")
@@ -70,8 +68,9 @@ class Trial:
         )
 
     def config(self, out: Path) -> TrainConfig:
-        """As a training in this folder."""
-        return TrainConfig.of({**self.values, "out": out}, trusted=self.trusted)
+        """As a training in this folder, whose end the sweep probes by itself."""
+        values = merged({"machine": {"final_probe": 0}}, {**self.values, "out": out})
+        return TrainConfig.of(values, trusted=self.trusted)
 
     def folder(self, sweep: Path) -> Path:
         """Its run: the one that is there, by its identity, or where it will be."""

@@ -15,6 +15,8 @@ MOST_HALVINGS = 5
 """The learning rate is lowered so often: to a 32nd."""
 ABOVE_CHANCE = 0.05
 """A network that has learned something is this much more accurate than a constant prediction."""
+MASKED = 0.6
+"""Of a masked network the probe leaves less than this share of the accuracy under the training attack."""
 IMPROVED = 0.01
 """A loss is smaller if it is so by this share of the constant prediction's."""
 SLACK = 1 + 1e-9
@@ -62,7 +64,7 @@ class Adaptive:
     """Epochs without a smaller loss after which it no longer falls."""
     longest: int = 40
     """Epochs at one ε at most."""
-    masked: float = 0.6
+    masked: float = MASKED
     """Masking: under the probe, less than this share of the accuracy under the training attack."""
     strengthen: int = 3
     """The training attack's steps are doubled so often at most (to 8 times as many); from then on masking
@@ -239,10 +241,7 @@ class Adaptive:
         return state.age >= (state.age + free) / trials
 
     def _is_masked(self, seen: Evidence) -> bool:
-        probe = seen.probe
-        if probe is None:
-            return False
-        return probe.accuracy < self.masked * probe.trained or probe.accuracy <= seen.chance
+        return seen.probe is not None and seen.probe.hides(self.masked, seen.chance)
 
     def _searched(self, state: State, seen: Evidence) -> tuple[State, Decision]:
         at = f"ε={state.trial:g}: validation loss {seen.loss:.3f}, accuracy {seen.accuracy:.1%}"

@@ -24,6 +24,11 @@ class Probe:
     """The same after each attack, in the order they ran."""
     sample_steps: int
 
+    def hides(self, masked: float, chance: float) -> bool:
+        """The probe leaves less than the share `masked` of what the training attack leaves, or no more
+        than `chance`, the accuracy of the best constant prediction."""
+        return self.accuracy < masked * self.trained or self.accuracy <= chance
+
 
 @dataclass(frozen=True, kw_only=True)
 class Evidence:
