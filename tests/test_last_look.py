@@ -66,7 +66,7 @@ def test_planted_masking_is_said(hiding: Run) -> None:
     found, outcome = probe_of(hiding), hiding.outcome
     assert outcome is not None
     assert outcome.status == FINISHED  # the weights are what was asked for; the message judges them
-    assert found["n"] == 100
+    assert (found["n"], found["masked"]) == (100, True)
     assert found["accuracy"] < 0.6 * found["trained"]
     assert outcome.message.startswith("finished 30 epochs at ε=0.3; probe of 100 held-out images")
     shown = (
@@ -104,6 +104,7 @@ def test_a_network_that_does_not_hide_is_not_accused(bw: Dataset) -> None:
     found = probe_of(trained)
     assert found["trained"] > 0.5
     assert found["accuracy"] > 0.8 * found["trained"]
+    assert not found["masked"]
     assert trained.outcome is not None
     assert trained.outcome.message == "finished 6 epochs at ε=0.05"
 

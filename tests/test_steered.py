@@ -85,7 +85,7 @@ def test_it_reaches_the_eps_asked_for_and_says_so(easy: Path) -> None:
     assert outcome is not None
     assert (outcome.status, outcome.eps, outcome.failed_eps) == (FINISHED, 0.12, None)
     assert "asked for up to ε=0.12, learned ε=0.12 (probe accuracy" in outcome.message
-    assert outcome.probe == rungs(easy)[-1]["probe"]
+    assert outcome.probe == rungs(easy)[-1]["probe"] | {"masked": False}
     last = decisions(easy)[-1]
     assert (last["action"], last["next"]["phase"]) == ("end", "over")
     assert outcome.epochs == last["epoch"] == len(decisions(easy))

@@ -60,8 +60,9 @@ class Outcome:
     """… and how it failed: collapse, plateau, masking or non-finite."""
     probe: dict[str, Any] | None = None
     """Accuracy of the kept weights on `n` held-out images under the training attack (`trained`) and
-    under stronger ones as well (`accuracy`; `by`: after each), and what that took (`sample_steps`: of
-    the cost above for an adaptive curriculum alone). None: too short a training, nothing to attack."""
+    under stronger ones as well (`accuracy`; `by`: after each); `masked`: what the two say; and what that
+    took (`sample_steps`: of the cost above for an adaptive curriculum alone). None: too short a
+    training, nothing to attack."""
 
 
 SECTIONS: dict[str, dict[str, Any]] = {

@@ -204,6 +204,18 @@ def test_a_run_that_failed_in_its_first_epoch_is_reported(runs: Path, said: Said
     assert "The loss is NaN." in parsed(runs / "bare" / "report.html").text
 
 
+@pytest.mark.parametrize("masked", [True, False])
+def test_the_probe_at_the_end_is_shown_and_masking_is_said(runs: Path, masked: bool) -> None:
+    plain = read_run(runs / "weak", "weak")
+    assert "probe at the end" not in Page(page("t", "s", story.sections([plain], "x"))).text
+    probe = {"n": 50, "trained": 0.8, "accuracy": 0.06, "by": {}, "masked": masked}
+    run = changed(read_run(runs / "strong", "strong"), probe=probe, message="ended, and it hides")
+    text = Page(page("t", "s", story.sections([plain, run], "x"))).text
+    said = "of 50 held-out images 80.0% withstand the training attack, 6.0% stronger ones as well"
+    assert said in text
+    assert ("strong: ended, and it hides." in text) == masked
+
+
 def test_losses_that_are_no_numbers_are_left_out(runs: Path) -> None:
     run = read_run(runs / "weak", "weak")
     history = [

@@ -422,7 +422,7 @@ class Trainer:
             said = f"{said}: {masked_message(outcome.eps)}"
         watcher.say(said)
         message = f"{outcome.message}; {said}" if masked else outcome.message
-        return replace(outcome, message=message, probe=asdict(found))
+        return replace(outcome, message=message, probe=asdict(found) | {"masked": masked})
 
     def _write(self, act: Callable[[RunFolder], object]) -> None:
         """Something into the run's folder, if there is one, by process 0."""

@@ -182,9 +182,10 @@ class Steered(Trainer):
         )
 
     def _looked_at(self, watcher: Watcher, outcome: Outcome) -> Outcome:
-        # every ε that was learned has been probed
+        # every ε above 0 that was learned has been probed, and was not masked
         rung = next((one for one in self.ladder if one["eps"] == outcome.eps), {})
-        return replace(outcome, probe=rung.get("probe"))
+        found = rung.get("probe")
+        return outcome if found is None else replace(outcome, probe=found | {"masked": False})
 
     def _probed(self) -> Probe:
         seed = derive(self.settings.seed, 0, 0, SEED)

@@ -19,12 +19,15 @@ def trained(runs: Runs) -> Section:
     rows: list[list[Any]] = [[what, *(one[what] for one in columns)] for what in columns[0]]
     rows.append(["ended", *(_ended(run) for run in runs)])
     rows.append(["epochs", *(str(len(run.history)) for run in runs)])
+    if any(run.outcome is not None and run.outcome.probe for run in runs):
+        rows.append(["probe at the end", *(_probed(run) for run in runs)])
     table = Table(columns=["", *(run.name for run in runs)], rows=rows, words=True)
     notes = [
         Note(text=f"{run.name}: {run.outcome.message}.")
         for run in runs
         # of a failure it is the page's first sentence
-        if run.outcome is not None and run.outcome.status != FINISHED and not run.failed
+        if run.outcome is not None and not run.failed
+        if run.outcome.status != FINISHED or (run.outcome.probe or {}).get("masked")
     ]
     return Section(
         title="What was trained, and how",
@@ -83,6 +86,16 @@ def _ended(run: RunResults) -> Badge:
     status = run.outcome.status
     bad = status in (COLLAPSED, NON_FINITE)
     return Badge(status, "bad" if bad else "good" if status == FINISHED else "doubtful")
+
+
+def _probed(run: RunResults) -> str:
+    found = None if run.outcome is None else run.outcome.probe
+    if found is None:
+        return "none"
+    return (
+        f"of {found['n']} held-out images {found['trained']:.1%} withstand the training attack, "
+        f"{found['accuracy']:.1%} stronger ones as well"
+    )
 
 
 def curves(runs: Runs) -> Section:
