@@ -214,6 +214,8 @@ def test_the_probe_at_the_end_is_shown_and_masking_is_said(runs: Path, masked: b
     said = "of 50 held-out images 80.0% withstand the training attack, 6.0% stronger ones as well"
     assert said in text
     assert ("strong: ended, and it hides." in text) == masked
+    sentence = verdicts.of_run(replace(run, evaluation=None)).sentence
+    assert ("the probe at the end of its training found it masked" in sentence) == masked
 
 
 def test_losses_that_are_no_numbers_are_left_out(runs: Path) -> None:

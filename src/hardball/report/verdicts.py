@@ -111,7 +111,10 @@ def _unmeasured(run: RunResults) -> str:
     trained = trained if noise is None else f"noise of σ={noise:g}"
     epochs = f"{len(run.history)} epochs" if len(run.history) != 1 else "1 epoch"
     state = "still unfinished after" if run.unfinished else "trained for"
-    return f"{state} {epochs}, for {trained}; its accuracy under attack has not been measured."
+    said = f"{state} {epochs}, for {trained}; its accuracy under attack has not been measured"
+    if run.outcome is not None and (run.outcome.probe or {}).get("masked"):
+        said += ", and the probe at the end of its training found it masked"
+    return f"{said}."
 
 
 def accuracy(row: Mapping[str, Any]) -> str:
