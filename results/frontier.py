@@ -45,10 +45,11 @@ BEHIND = (
     "front-targeted-pgd-20",
 )
 CLIP = "--front clip --front-args '{low: 0.41, high: 0.59}'"
-RAMP = (
-    "--curriculum iterative --ramp-epochs 10 --hold 6 --per step --beyond 0.01 --may-stop false "
-    "--batch-size 128 --lr 1e-3 --schedule linear-tail"
+STEADY = (
+    "--curriculum iterative --per step --beyond 0.01 --may-stop false --batch-size 128 --lr 1e-3 "
+    "--schedule linear-tail"
 )
+RAMP = f"{STEADY} --ramp-epochs 10 --hold 6"
 WIDE = "--model-args '{width: 2}'"
 LEAPS = "--steps 5 --reach 8 --step-decay true"
 TWO = "--front rounding --front-args '{threshold: [0.42, 0.58]}' --epochs 10"
@@ -95,6 +96,12 @@ ROWS = [
     ),
     Row("mnist-front", "--preset mnist-front", front=True),
     Row(
+        "mnist-front, 8 epochs, two cores",
+        "--preset mnist-front --epochs 8",
+        front=True,
+        cores=2,
+    ),
+    Row(
         "mnist-front, 10 epochs, two cores",
         "--preset mnist-front --epochs 10",
         front=True,
@@ -123,6 +130,12 @@ ROWS = [
     Row(
         "ibp, front",
         f"--data mnist --model mnist_cnn {CLIP} --objective ibp {RAMP}",
+        front=True,
+        bounds=True,
+    ),
+    Row(
+        "ibp, front, 40 epochs",
+        f"--data mnist --model mnist_cnn {CLIP} --objective ibp {STEADY} --ramp-epochs 20 --hold 20",
         front=True,
         bounds=True,
     ),
