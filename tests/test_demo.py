@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 from rich.console import Console
 
 from hardball import PGD
@@ -58,6 +59,21 @@ def test_the_demo_leaves_numbers_a_picture_and_a_page_and_repeats_nothing(tmp_pa
     assert {f: f.stat().st_mtime_ns for f in weights} == weights
     for before, after in zip(found["results"], again["results"], strict=True):
         assert before["evaluation"]["robust"] == after["evaluation"]["robust"]
+
+
+@pytest.mark.usefixtures("short")
+def test_it_takes_one_core_and_gives_the_others_back(tmp_path: Path) -> None:
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        found = recipe.demo(tmp_path, [0], Console(quiet=True))
+        assert found["machine"]["threads"] == 1
+        assert torch.get_num_threads() == 2
+        with pytest.raises(UserError):
+            recipe.demo(tmp_path, [], Console(quiet=True))
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
 
 
 @pytest.mark.usefixtures("short")

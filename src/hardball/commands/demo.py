@@ -4,11 +4,13 @@
 learned for each of twenty (results/adaptive.json).
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from rich.console import Console
 
 from hardball import environment, extras
@@ -80,6 +82,19 @@ CONTESTANTS = (
 )
 
 
+@contextmanager
+def one_thread() -> Iterator[None]:
+    """PyTorch on one core: a network so small gains little from more, and where another program keeps
+    one of them busy the others wait for it at every layer. The sums are the same on every machine."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@one_thread()
 def demo(
     out: Path, seeds: Sequence[int], console: Console, *, full: bool = False
 ) -> dict[str, Any]:
