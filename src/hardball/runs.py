@@ -64,6 +64,21 @@ class Outcome:
     took (`sample_steps`: of the cost above for an adaptive curriculum alone). None: too short a
     training, nothing to attack."""
 
+    @property
+    def masked(self) -> bool:
+        """The probe found that the weights hide from the training attack."""
+        return self.probe is not None and bool(self.probe["masked"])
+
+    @property
+    def withstood(self) -> str:
+        """What the probe found, in words; empty without one."""
+        if self.probe is None:
+            return ""
+        return (
+            f"{self.probe['trained']:.1%} withstand the training attack, "
+            f"{self.probe['accuracy']:.1%} stronger ones as well"
+        )
+
 
 SECTIONS: dict[str, dict[str, Any]] = {
     "data": {"name": str, "root": str},

@@ -112,7 +112,7 @@ def _unmeasured(run: RunResults) -> str:
     epochs = f"{len(run.history)} epochs" if len(run.history) != 1 else "1 epoch"
     state = "still unfinished after" if run.unfinished else "trained for"
     said = f"{state} {epochs}, for {trained}; its accuracy under attack has not been measured"
-    if run.outcome is not None and (run.outcome.probe or {}).get("masked"):
+    if run.outcome is not None and run.outcome.masked:
         said += ", and the probe at the end of its training found it masked"
     return f"{said}."
 

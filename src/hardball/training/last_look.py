@@ -5,6 +5,7 @@ of the adaptive curriculum asks with others.
 """
 
 import math
+from dataclasses import replace
 
 from hardball.data import Dataset
 from hardball.seeding import derive
@@ -35,17 +36,17 @@ def last_look(
     Returns:
         What the probe found; None if there was no image to ask.
     """
-    if float(threat.eps) == 0 or update.settings.objective.noisy:
+    settings, eps = update.settings, float(threat.eps)
+    if eps == 0 or settings.objective.noisy:
         return None
-    settings = update.settings
     one = ProbePlan(images=1, steps=None, restarts=1)
-    each = one.cost(settings.attack, float(threat.eps), settings.norm, len(held))
+    each = one.cost(settings.attack, eps, settings.norm, len(held))
     affordable = min(MOST, len(held), int(SHARE * passes / each))
     images = asked if asked is not None else affordable * (affordable >= LEAST)
     if images == 0:
         return None
-    plan = ProbePlan(images=images, steps=None, restarts=1)
-    return probe(plan, update, held, threat, seed=derive(settings.seed, 0, 0, SEED))
+    seed = derive(settings.seed, 0, 0, SEED)
+    return probe(replace(one, images=images), update, held, threat, seed=seed)
 
 
 def is_masked(found: Probe, chance: float) -> bool:

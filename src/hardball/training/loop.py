@@ -45,7 +45,6 @@ from hardball.training.logging import Row, Watcher, write_metrics
 from hardball.training.messages import (
     collapse_message,
     increase_message,
-    masked_message,
     non_finite_message,
     of_noise,
     probe_message,
@@ -151,11 +150,11 @@ class Trainer:
             outcome = self._loop(watcher, interrupt)
             if outcome.status != INTERRUPTED:
                 self._keep_good()
+            if outcome.status not in self.reported:
+                watcher.say(outcome.message)
             if outcome.status in (FINISHED, STOPPED):
                 outcome = self._looked_at(watcher, outcome)
             self._write(lambda folder: folder.write_outcome(outcome))
-            if outcome.status not in self.reported:
-                watcher.say(outcome.message)
         self.fabric.barrier()
         return outcome
 
@@ -417,12 +416,11 @@ class Trainer:
         found = last_look(asked, self.update, self.held, self.threat.at(outcome.eps), passes=passes)
         if found is None:
             return outcome
-        said, masked = probe_message(found, outcome.eps), is_masked(found, self.chance)
-        if masked:
-            said = f"{said}: {masked_message(outcome.eps)}"
+        masked = is_masked(found, self.chance)
+        outcome = replace(outcome, probe=asdict(found) | {"masked": masked})
+        said = probe_message(outcome)
         watcher.say(said)
-        message = f"{outcome.message}; {said}" if masked else outcome.message
-        return replace(outcome, message=message, probe=asdict(found) | {"masked": masked})
+        return replace(outcome, message=f"{outcome.message}; {said}") if masked else outcome
 
     def _write(self, act: Callable[[RunFolder], object]) -> None:
         """Something into the run's folder, if there is one, by process 0."""

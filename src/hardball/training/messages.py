@@ -4,9 +4,9 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from hardball.runs import COLLAPSED, FINISHED, NON_FINITE, STOPPED
+from hardball.runs import COLLAPSED, FINISHED, NON_FINITE, STOPPED, Outcome
 from hardball.training.curricula import Adaptive, Curriculum
-from hardball.training.curricula.steering import Probe, State
+from hardball.training.curricula.steering import State
 
 
 def unchanged(text: str) -> str:
@@ -83,20 +83,17 @@ def non_finite_message(eps: float, epoch: int, lr: float) -> str:
     )
 
 
-def probe_message(found: Probe, eps: float) -> str:
-    """What the probe at the end of a training found."""
+def probe_message(outcome: Outcome) -> str:
+    """What the probe at the end of a training found; of masked weights, what to do."""
+    assert outcome.probe is not None
+    eps = f"{outcome.eps:g}"
+    found = f"probe of {outcome.probe['n']} held-out images at ε={eps}: {outcome.withstood}"
+    if not outcome.masked:
+        return found
     return (
-        f"probe of {found.n} held-out images at ε={eps:g}: {found.trained:.1%} withstand the training "
-        f"attack, {found.accuracy:.1%} stronger ones as well"
-    )
-
-
-def masked_message(eps: float) -> str:
-    """What that says of the validation accuracy, and what to do."""
-    return (
-        "masked, so the accuracy under the training attack means nothing here; evaluate the weights "
-        "(hardball evaluate RUN --protocol checklist), or look for the largest ε that is learned: "
-        f"hardball train --curriculum adaptive --eps {eps:g}"
+        f"{found}: masked, so the accuracy under the training attack means nothing here; evaluate the "
+        "weights (hardball evaluate RUN --protocol checklist), or look for the largest ε that is "
+        f"learned: hardball train --curriculum adaptive --eps {eps}"
     )
 
 

@@ -27,7 +27,7 @@ def trained(runs: Runs) -> Section:
         for run in runs
         # of a failure it is the page's first sentence
         if run.outcome is not None and not run.failed
-        if run.outcome.status != FINISHED or (run.outcome.probe or {}).get("masked")
+        if run.outcome.status != FINISHED or run.outcome.masked
     ]
     return Section(
         title="What was trained, and how",
@@ -89,13 +89,9 @@ def _ended(run: RunResults) -> Badge:
 
 
 def _probed(run: RunResults) -> str:
-    found = None if run.outcome is None else run.outcome.probe
-    if found is None:
+    if run.outcome is None or run.outcome.probe is None:
         return "none"
-    return (
-        f"of {found['n']} held-out images {found['trained']:.1%} withstand the training attack, "
-        f"{found['accuracy']:.1%} stronger ones as well"
-    )
+    return f"of {run.outcome.probe['n']} held-out images {run.outcome.withstood}"
 
 
 def curves(runs: Runs) -> Section:
